@@ -1,0 +1,1 @@
+"""What tests share: in-memory adapters, builders, contract suites, fixtures. Never imported by the product."""
