@@ -1,1 +1,1 @@
-"""Millrace."""
+"""Endpoints on Triton: deployments are brought up, traffic is routed and captured."""

@@ -1,0 +1,1 @@
+"""What serving does, in terms of ports."""

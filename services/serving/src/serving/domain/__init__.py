@@ -1,0 +1,1 @@
+"""Rules of deployments, routes and model packages; standard library only."""

@@ -1,0 +1,1 @@
+"""Translation between the outside (bus, HTTP) and the application."""
