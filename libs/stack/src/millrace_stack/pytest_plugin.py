@@ -1,0 +1,107 @@
+"""Fixtures that start the real servers: one set per test session (per worker under xdist), gone when it ends.
+
+`MILLRACE_STACK_<SERVER>_ADDRESS` names a server that already runs; then none is started.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from pymongo import MongoClient
+
+from millrace_stack.ports import free_ports
+from millrace_stack.servers import running
+from millrace_stack.servers.mongo import MongoServer
+from millrace_stack.servers.nats import NatsServer
+from millrace_stack.servers.seaweed import REGION, SeaweedServer, make_bucket
+
+
+@dataclass(frozen=True)
+class Nats:
+    """A nats-server that asks nobody who they are."""
+
+    url: str
+
+
+@dataclass(frozen=True)
+class Mongo:
+    """A replica set of one node that asks nobody who they are."""
+
+    uri: str
+
+
+@dataclass(frozen=True)
+class S3:
+    """An S3 endpoint and its keys."""
+
+    endpoint: str
+    access_key: str
+    secret_key: str = field(repr=False)
+    region: str = REGION
+
+
+@pytest.fixture(scope="session")
+def servers_folder() -> Iterator[Path]:
+    """A folder for the servers' data, removed at the end of the session (pytest would keep the last three)."""
+    folder = Path(tempfile.mkdtemp(prefix="millrace-test-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def nats_server(servers_folder: Path) -> Iterator[Nats]:
+    """A nats-server with JetStream, `sync_interval: always`, without users."""
+    if address := os.environ.get("MILLRACE_STACK_NATS_ADDRESS"):
+        yield Nats(address)
+        return
+    server = NatsServer(servers_folder / "nats", free_ports(1)[0], servers_folder / "nats.log")
+    with running(server):
+        yield Nats(server.url)
+
+
+@pytest.fixture(scope="session")
+def mongo_server(servers_folder: Path) -> Iterator[Mongo]:
+    """A mongod as a single-node replica set, without users."""
+    if address := os.environ.get("MILLRACE_STACK_MONGO_ADDRESS"):
+        yield Mongo(address)
+        return
+    server = MongoServer(servers_folder / "mongo", free_ports(1)[0], servers_folder / "mongo.log")
+    with running(server):
+        yield Mongo(server.uri)
+
+
+@pytest.fixture(scope="session")
+def s3_server(servers_folder: Path) -> Iterator[S3]:
+    """A SeaweedFS with one pair of keys and no bucket."""
+    keys = (secrets.token_hex(10), secrets.token_hex(20))
+    if address := os.environ.get("MILLRACE_STACK_S3_ADDRESS"):
+        found = (os.environ.get("AWS_ACCESS_KEY_ID", ""), os.environ.get("AWS_SECRET_ACCESS_KEY", ""))
+        yield S3(address, *found)
+        return
+    server = SeaweedServer(servers_folder / "s3", tuple(free_ports(8)), servers_folder / "s3.log", *keys)
+    with running(server):
+        yield S3(server.endpoint, *keys)
+
+
+@pytest.fixture
+def mongo_database_name(mongo_server: Mongo) -> Iterator[str]:
+    """A fresh name of a database, dropped afterwards."""
+    name = f"test-{secrets.token_hex(8)}"
+    yield name
+    with MongoClient[dict[str, object]](mongo_server.uri) as client:
+        client.drop_database(name)
+
+
+@pytest.fixture
+def s3_bucket(s3_server: S3) -> str:
+    """The name of a fresh, empty bucket."""
+    name = f"test-{secrets.token_hex(8)}"
+    make_bucket(name, s3_server.endpoint, s3_server.access_key, s3_server.secret_key, region=s3_server.region)
+    return name

@@ -1,0 +1,95 @@
+"""SeaweedFS in one process, for its S3 interface."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+from minio import Minio
+from minio.error import MinioException
+from urllib3 import PoolManager, Retry, Timeout
+from urllib3.exceptions import HTTPError
+
+from millrace_stack import binaries
+from millrace_stack.process import Command
+from millrace_stack.servers import private_folder
+
+REGION = "us-east-1"
+PORTS = ("s3", "master", "volume", "filer")
+"""Each of these opens a second port for gRPC; `SeaweedServer` wants two ports for each name."""
+
+
+@dataclass
+class SeaweedServer:
+    """`weed mini` on the loopback interface, every port set, nothing reported home."""
+
+    folder: Path
+    ports: tuple[int, ...]
+    log: Path
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    buckets: tuple[str, ...] = ()
+    region: str = REGION
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    name: str = "s3"
+
+    @property
+    def endpoint(self) -> str:
+        """Return the S3 endpoint's URL."""
+        return f"http://127.0.0.1:{self.ports[0]}"
+
+    def command(self) -> Command:
+        """Return how to run the server; its keys travel by environment, where only this user can read them."""
+        data = private_folder(self.folder / "data")
+        program = binaries.resolve(binaries.SEAWEED, environ=self.environ)
+        argv = [str(program), "-logtostderr=true", "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+        for index, name in enumerate(PORTS):
+            argv += [f"-{name}.port={self.ports[2 * index]}", f"-{name}.port.grpc={self.ports[2 * index + 1]}"]
+        argv += ["-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false"]
+        argv += ["-master.telemetry=false", "-volume.id=volume-0", f"-filer.localSocket={self._socket()}"]
+        argv += ["-s3.autoCreateBucket=false", "-filer.maxMB=16"]
+        env = {"PATH": os.defpath, "HOME": str(self.folder), "GOGC": "50", "GOMEMLIMIT": "256MiB"}
+        env |= {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
+        return Command(self.name, tuple(argv), cwd=self.folder, log=self.log, env=env)
+
+    def _socket(self) -> Path:
+        """Return a path for the filer's Unix socket that is short enough for the kernel (108 bytes)."""
+        inside = self.folder / "filer.sock"
+        return inside if len(os.fsencode(inside)) < 100 else Path(f"/tmp/millrace-filer-{self.ports[0]}.sock")  # noqa: S108
+
+    def why_not_ready(self) -> str | None:
+        """Return None once the wanted buckets exist, or could be made."""
+        try:
+            httpx.get(f"{self.endpoint}/status", timeout=1.0)
+        except httpx.HTTPError as error:
+            return f"no answer: {type(error).__name__}"
+        try:
+            with client(self.endpoint, self.access_key, self.secret_key, region=self.region) as s3:
+                s3.list_buckets()
+            for bucket in self.buckets:
+                make_bucket(bucket, self.endpoint, self.access_key, self.secret_key, region=self.region)
+        except (MinioException, HTTPError, ValueError) as error:
+            return f"{type(error).__name__}: {str(error)[:200]}"
+        return None
+
+
+def make_bucket(bucket: str, endpoint: str, access_key: str, secret_key: str, *, region: str = REGION) -> None:
+    """Make a bucket on any S3 endpoint, unless it exists."""
+    with client(endpoint, access_key, secret_key, region=region) as s3:
+        if not s3.bucket_exists(bucket):
+            s3.make_bucket(bucket, location=region)
+
+
+@contextlib.contextmanager
+def client(endpoint: str, access_key: str, secret_key: str, *, region: str) -> Iterator[Minio]:
+    """Yield a client that waits 3 s at most and never tries twice."""
+    pool = PoolManager(timeout=Timeout(3.0), retries=Retry(0))
+    scheme, _, host = endpoint.rstrip("/").rpartition("://")
+    try:
+        yield Minio(host, access_key, secret_key, secure=scheme == "https", region=region, http_client=pool)
+    finally:
+        pool.clear()
