@@ -1,3 +1,47 @@
-"""Fixtures that start the real servers are available to every test of the workspace."""
+"""For every test of the workspace: fixtures that start real servers, and an account of what was skipped.
+
+A skip is a check that did not run. Each must match a line of `tests/reviewed_skips.txt`, else the run fails.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
 
 pytest_plugins = ["millrace_stack.pytest_plugin"]
+
+REVIEWED = Path(__file__).parent / "tests" / "reviewed_skips.txt"
+
+
+def _patterns() -> list[re.Pattern[str]]:
+    lines = REVIEWED.read_text(encoding="utf-8").splitlines()
+    return [re.compile(line) for line in lines if line.strip() and not line.startswith("#")]
+
+
+def _reason(report: pytest.TestReport) -> str:
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return text.removeprefix("Skipped: ")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print each skip with its reason; name those that nobody reviewed."""
+    patterns = _patterns()
+    skipped = [(report.nodeid, _reason(report)) for report in terminalreporter.getreports("skipped")]
+    for node, reason in skipped:
+        mark = "" if any(pattern.search(reason) for pattern in patterns) else "  <- not on tests/reviewed_skips.txt"
+        terminalreporter.write_line(f"skipped: {node}: {reason}{mark}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run when a skip is not on the reviewed list."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(session.config, "workerinput"):
+        return
+    patterns = _patterns()
+    reasons = [_reason(report) for report in reporter.getreports("skipped")]
+    if any(not any(pattern.search(reason) for pattern in patterns) for reason in reasons):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

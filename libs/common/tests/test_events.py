@@ -1,0 +1,119 @@
+"""The envelope and the registry: what goes in comes out, and nothing else comes in."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from millrace.clock import SystemClock
+from millrace.errors import Invalid
+from millrace.events import (
+    EVENT_CLASSES,
+    MAX_EVENT_BYTES,
+    AnyEvent,
+    FutureVersion,
+    IngestFailed,
+    MismatchedEvent,
+    UnknownEventType,
+    UnparsableEvent,
+    build,
+    decode,
+    encode,
+)
+
+
+def an_event(reason: str = "no such prefix") -> AnyEvent:
+    data = IngestFailed(job="j1", dataset="digits", reason=reason)
+    return build(data, source="/millrace/ingest", subject="j1", project="default", sequence=3, clock=SystemClock())
+
+
+def altered(**changes: Any) -> bytes:
+    document = json.loads(encode(an_event()))
+    document.update(changes)
+    return json.dumps(document).encode()
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=500))
+def test_an_event_survives_the_wire(reason: str) -> None:
+    event = an_event(reason)
+    assert decode(encode(event), subject=event.bus_subject) == event
+
+
+def test_a_cause_hands_down_its_correlation() -> None:
+    first = an_event()
+    second = build(
+        first.data, source="/millrace/x", subject="s", project="default", sequence=1, clock=SystemClock(), cause=first
+    )
+    assert second.correlationid == first.correlationid == first.id
+    assert second.causationid == first.id
+
+
+@pytest.mark.parametrize(
+    ("raw", "error"),
+    [
+        (b"", UnparsableEvent),
+        (b"{", UnparsableEvent),
+        (b"[]", UnparsableEvent),
+        (b"\xff\xfe", UnparsableEvent),
+        (b"[" * 100_000, UnparsableEvent),
+        (altered(type="dataset.exploded"), UnknownEventType),
+        (altered(type="ingest.failed", dataschema="urn:millrace:event:ingest.failed:v9"), FutureVersion),
+        (altered(dataschema="urn:millrace:event:dataset.committed:v1"), MismatchedEvent),
+        (altered(dataschema="urn:millrace:event:ingest.failed:v99999999999999"), MismatchedEvent),
+        (altered(datadigest="0" * 64), MismatchedEvent),
+        (altered(project="../etc"), UnparsableEvent),
+        (altered(subject="a\0b"), UnparsableEvent),
+        (altered(subject="\ud800"), UnparsableEvent),
+        (altered(time="2026-11-25T00:00:00"), UnparsableEvent),
+        (altered(data={"job": "j", "dataset": "Not A Name", "reason": ""}), UnparsableEvent),
+        (altered(data=float("nan")), UnparsableEvent),
+        (b" " * (MAX_EVENT_BYTES + 1), UnparsableEvent),
+    ],
+)
+def test_poison_is_refused_with_a_reason(raw: bytes, error: type[Invalid]) -> None:
+    with pytest.raises(error) as caught:
+        decode(raw)
+    assert caught.value.message
+    assert not caught.value.transient
+
+
+def test_a_subject_of_another_project_is_refused() -> None:
+    event = an_event()
+    with pytest.raises(MismatchedEvent):
+        decode(encode(event), subject=event.bus_subject.replace(".default", ".other"))
+
+
+def test_an_event_too_large_for_the_broker_is_not_made() -> None:
+    from millrace.clock import new_id
+    from millrace.events import TrainingRequested
+
+    data = TrainingRequested(
+        run=str(new_id()),
+        dataset="d",
+        version=1,
+        commit="0" * 64,
+        site="s",
+        component="c",
+        params={"blob": "x" * MAX_EVENT_BYTES},
+    )
+    event = build(data, source="/x", subject="d", project="default", sequence=1, clock=SystemClock())
+    with pytest.raises(Invalid):
+        encode(event)
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_break_the_decoder(raw: bytes) -> None:
+    with pytest.raises(Invalid):
+        decode(raw)
+
+
+def test_every_type_is_named_aggregate_dot_fact() -> None:
+    for event_type, version in EVENT_CLASSES:
+        aggregate, _, fact = event_type.partition(".")
+        assert aggregate.isidentifier()
+        assert fact.isidentifier()
+        assert version >= 1

@@ -1,0 +1,64 @@
+"""How numbers, times and states are written on pages."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+_STATES = {
+    "ready": "good",
+    "completed": "good",
+    "resolved": "good",
+    "quiet": "good",
+    "failed": "bad",
+    "drifted": "bad",
+    "open": "bad",
+    "rolled_back": "bad",
+    "cancelled": "muted",
+    "retired": "muted",
+    "absent": "muted",
+    "trashed": "muted",
+}
+
+
+def size(value: float | None) -> str:
+    """Return bytes as a person reads them: `1.4 MB`."""
+    if value is None:
+        return "–"
+    amount = float(value)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if amount < 1_000 or unit == "TB":
+            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+        amount /= 1_000
+    return "–"
+
+
+def number(value: Any) -> str:
+    """Return a number with thin group separators, or three significant decimals."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "–" if value is None else str(value)
+    return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else f"{value:.4g}"
+
+
+def short(value: str | None) -> str:
+    """Return the first twelve characters of a digest or id."""
+    return (value or "–")[:12]
+
+
+def moment(value: str | None) -> str:
+    """Return an ISO time as `25 Nov 14:03:07` UTC."""
+    if not value:
+        return "–"
+    try:
+        parsed = datetime.fromisoformat(value)
+    except ValueError:
+        return value
+    return parsed.astimezone(UTC).strftime("%-d %b %H:%M:%S")
+
+
+def tone(state: str | None) -> str:
+    """Return the tone that a state is shown in: good, bad, muted or busy."""
+    return _STATES.get((state or "").lower(), "busy")
+
+
+FILTERS = {"size": size, "number": number, "short": short, "moment": moment, "tone": tone}
