@@ -117,3 +117,28 @@ def test_every_type_is_named_aggregate_dot_fact() -> None:
         assert aggregate.isidentifier()
         assert fact.isidentifier()
         assert version >= 1
+
+
+def test_an_outside_system_may_send_a_plain_cloudevent() -> None:
+    plain = {
+        "specversion": "1.0",
+        "id": "adf-2026-11-25-001",
+        "source": "/subscriptions/x/factories/etl",
+        "type": "data.landed",
+        "time": "2026-11-25T08:00:00Z",
+        "project": "default",
+        "data": {"dataset": "digits", "uri": "s3://millrace/default/landing/day-1/"},
+    }
+    event = decode(json.dumps(plain).encode(), subject="evt.data.landed.v1.default")
+    assert event.data.mode == "replace"
+    assert event.correlationid == plain["id"]
+    assert decode(encode(event), subject=event.bus_subject) == event
+
+
+def test_an_outside_system_may_not_leave_out_what_makes_it_an_event() -> None:
+    for missing in ("id", "source", "project", "time", "data"):
+        plain = {"specversion": "1.0", "id": "i", "source": "s", "type": "data.landed", "time": "2026-11-25T08:00:00Z"}
+        plain |= {"project": "default", "data": {"dataset": "digits", "uri": "s3://millrace/default/landing/a/"}}
+        del plain[missing]
+        with pytest.raises(UnparsableEvent):
+            decode(json.dumps(plain).encode())

@@ -6,6 +6,7 @@ that says why, so that a consumer can dead-letter it with a reason and go on.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from millrace.clock import Clock, new_id
 from millrace.errors import Invalid
 from millrace.events import cache, datasets, deployments, drift, models, training
+from millrace.events.datasets import DataLanded
 from millrace.events.envelope import AnyEvent, D, Event, EventData, bus_subject, data_digest, schema_urn
 
 MAX_EVENT_BYTES = 256 * 1024
@@ -66,6 +68,10 @@ for _type, _version in EVENT_CLASSES:
     _LATEST[_type] = max(_version, _LATEST.get(_type, 0))
 
 
+FROM_OUTSIDE = frozenset({DataLanded.TYPE})
+"""Types that outside systems publish themselves. They need not know our extension attributes."""
+
+
 class _Head(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
@@ -108,6 +114,8 @@ def decode(raw: bytes, *, subject: str | None = None) -> AnyEvent:
         UnparsableEvent, UnknownEventType, FutureVersion, MismatchedEvent: what their names say.
     """
     document = _parse(raw)
+    if document.get("type") in FROM_OUTSIDE:
+        document = _completed(document)
     try:
         head = _Head.model_validate(document)
     except ValidationError as error:
@@ -120,6 +128,22 @@ def decode(raw: bytes, *, subject: str | None = None) -> AnyEvent:
         raise UnparsableEvent(_why(error)) from None
     _check(event, head, subject)
     return event
+
+
+def _completed(document: dict[str, Any]) -> dict[str, Any]:
+    """Return an outside system's event with the attributes that only we know: a plain CloudEvent is enough."""
+    defaults = {
+        "dataschema": schema_urn(document["type"], 1),
+        "sequence": 0,
+        "correlationid": document.get("id"),
+        "subject": document["type"],
+        "datacontenttype": "application/json",
+    }
+    completed = {**defaults, **document}
+    if "datadigest" not in document and isinstance(document.get("data"), dict):
+        with contextlib.suppress(ValidationError):
+            completed["datadigest"] = data_digest(DataLanded.model_validate(document["data"]))
+    return completed
 
 
 def _parse(raw: bytes) -> dict[str, Any]:
