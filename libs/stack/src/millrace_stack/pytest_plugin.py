@@ -16,11 +16,13 @@ from pathlib import Path
 import pytest
 from pymongo import MongoClient
 
+from millrace_stack import triton_env
 from millrace_stack.ports import free_ports
 from millrace_stack.servers import running
 from millrace_stack.servers.mongo import MongoServer
 from millrace_stack.servers.nats import NatsServer
 from millrace_stack.servers.seaweed import REGION, SeaweedServer, make_bucket
+from millrace_stack.servers.triton import TritonServer
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,15 @@ class S3:
     access_key: str
     secret_key: str = field(repr=False)
     region: str = REGION
+
+
+@dataclass(frozen=True)
+class Triton:
+    """A tritonserver with explicit model control: host:port of HTTP and gRPC, and the folder of its models."""
+
+    http: str
+    grpc: str
+    repository: Path
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +99,19 @@ def s3_server(servers_folder: Path) -> Iterator[S3]:
     server = SeaweedServer(servers_folder / "s3", tuple(free_ports(8)), servers_folder / "s3.log", *keys)
     with running(server):
         yield S3(server.endpoint, *keys)
+
+
+@pytest.fixture(scope="session")
+def triton_server(servers_folder: Path) -> Iterator[Triton]:
+    """A tritonserver with an empty repository; models are loaded over gRPC. Its environment is built if missing."""
+    environment = triton_env.ensure(servers_folder)
+    http, grpc, metrics = free_ports(3)
+    repository = servers_folder / "triton-repository"
+    folder, log = servers_folder / "triton", servers_folder / "triton.log"
+    server = TritonServer(folder, (http, grpc, metrics), log, environment, repository)
+    with running(server):
+        yield Triton(server.http, server.grpc, repository)
+    server.clear()
 
 
 @pytest.fixture

@@ -1,0 +1,175 @@
+"""Triton's environment: a Python of its own, because its Python backend needs numpy 1 and the workspace has numpy 2.
+
+Built once on first need under the user's cache folder (or the stack's own where that is not writable), from
+requirements pinned by hash. It is made aside and renamed, so that a half-built one is never seen; whoever loses the
+race uses the winner's.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from millrace.errors import Unavailable
+from millrace_stack import preflight
+
+REQUIREMENTS = Path(__file__).with_name("triton-requirements.txt")
+VERSION = (2, 51, 0)
+"""Of the tritonserver inside `nvidia-pytriton` 0.7.0."""
+
+INSTALL_SECONDS = 600.0
+_DONE = ".millrace-complete"
+
+
+@dataclass(frozen=True)
+class TritonEnvironment:
+    """A built environment: where its parts lie, and what tritonserver must find in its environment."""
+
+    root: Path
+
+    @property
+    def python(self) -> Path:
+        """Return the environment's interpreter."""
+        return self.root / "bin" / "python"
+
+    @property
+    def packages(self) -> Path:
+        """Return its site-packages."""
+        return self.root / "lib" / f"python{_python()}" / "site-packages"
+
+    @property
+    def program(self) -> Path:
+        """Return tritonserver."""
+        return self.packages / "pytriton" / "tritonserver" / "bin" / "tritonserver"
+
+    @property
+    def backends(self) -> Path:
+        """Return the folder of backends: Python's, with the stub of this interpreter."""
+        return self.root / "backends"
+
+    def variables(self) -> dict[str, str]:
+        """Return the whole environment of the server: its libraries, its interpreter first, nothing inherited."""
+        library = preflight.libpython()
+        if library is None:
+            raise Unavailable("Triton needs the shared library of this Python", hint="run the preflight check")
+        return {
+            "LD_LIBRARY_PATH": f"{self.packages / 'nvidia_pytriton.libs'}:{library.parent}",
+            "PATH": f"{self.root / 'bin'}:{os.defpath}",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "HOME": str(self.root),
+            "LANG": "C.UTF-8",
+            "OMP_NUM_THREADS": "1",
+        }
+
+
+def ensure(fallback: Path, *, environ: Mapping[str, str] | None = None) -> TritonEnvironment:
+    """Return the environment, built where it is missing (seconds to a minute, mostly download).
+
+    Args:
+        fallback: where to build when the cache folder cannot be written.
+        environ: the process environment unless told otherwise.
+
+    Raises:
+        Unavailable: the packages cannot be installed; the message holds the installer's last lines.
+    """
+    environ = os.environ if environ is None else environ
+    name = f"triton-{_key()}"
+    parents = [*_cache(environ), fallback]
+    for parent in parents:
+        if (parent / name / _DONE).is_file():
+            return TritonEnvironment(parent / name)
+    for parent in parents:
+        if _writable(parent):
+            return TritonEnvironment(_build(parent / name, environ))
+    raise Unavailable(f"Triton's environment has no place: {' and '.join(map(str, parents))} cannot be written")
+
+
+def _build(root: Path, environ: Mapping[str, str]) -> Path:
+    aside = root.with_name(f"{root.name}.{secrets.token_hex(4)}.building")
+    try:
+        _install(aside, environ)
+        _place_backend(TritonEnvironment(aside))
+        (aside / _DONE).touch()
+        if root.is_dir() and not (root / _DONE).is_file():
+            shutil.rmtree(root)
+        try:
+            aside.rename(root)
+        except OSError:
+            if not (root / _DONE).is_file():  # else somebody else was quicker
+                raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return root
+
+
+def _install(root: Path, environ: Mapping[str, str]) -> None:
+    base = getattr(sys, "_base_executable", None) or sys.executable
+    uv = _uv(environ)
+    _run([base, "-m", "venv", *(["--without-pip"] if uv else []), str(root)], environ)
+    pinned = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", str(REQUIREMENTS)]
+    python = str(TritonEnvironment(root).python)
+    if uv:
+        _run([uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, *pinned], environ)
+    else:
+        _run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *pinned], environ)
+
+
+def _place_backend(built: TritonEnvironment) -> None:
+    server = built.packages / "pytriton" / "tritonserver"
+    target = built.backends / "python"
+    shutil.copytree(server / "backends" / "python", target)
+    stub = target / "triton_python_backend_stub"
+    shutil.copy2(server / "python_backend_stubs" / _python() / stub.name, stub)
+    for program in (stub, built.program):
+        program.chmod(program.stat().st_mode | 0o111)
+
+
+def _run(argv: list[str], environ: Mapping[str, str]) -> None:
+    env = {key: value for key, value in environ.items() if key not in {"PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"}}
+    try:
+        done = subprocess.run(  # noqa: S603 - our own interpreter and installer
+            argv, env=env, capture_output=True, timeout=INSTALL_SECONDS, check=False, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unavailable(f"Triton's environment cannot be built: {error}") from None
+    if done.returncode != 0:
+        last = "\n".join((done.stdout + done.stderr).decode(errors="replace").splitlines()[-8:])
+        raise Unavailable(f"Triton's environment cannot be built: {Path(argv[0]).name} failed\n{last}")
+
+
+def _uv(environ: Mapping[str, str]) -> str | None:
+    """Return uv: of this environment, of the workspace's tools, or of PATH; without it pip does the same, slower."""
+    beside = [Path(sys.prefix) / "bin" / "uv", Path(sys.prefix).parent / ".tools" / "bin" / "uv"]
+    found = next((str(path) for path in beside if os.access(path, os.X_OK)), None)
+    return found or shutil.which("uv", path=environ.get("PATH"))
+
+
+def _key() -> str:
+    what = [REQUIREMENTS.read_text(encoding="utf-8"), sys.version, sys.base_prefix]
+    return sha256("\0".join(what).encode()).hexdigest()[:12]
+
+
+def _python() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _cache(environ: Mapping[str, str]) -> list[Path]:
+    """Return the user's cache folder for us; none where the environment names no home."""
+    if named := environ.get("XDG_CACHE_HOME"):
+        return [Path(named) / "millrace"]
+    return [Path(environ["HOME"]) / ".cache" / "millrace"] if environ.get("HOME") else []
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
