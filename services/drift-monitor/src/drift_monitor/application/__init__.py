@@ -1,0 +1,1 @@
+"""What the monitor does, told in terms of ports."""

@@ -1,0 +1,1 @@
+"""Rules and values of the monitor: pure functions, no driver, no clock."""
