@@ -1,0 +1,62 @@
+"""What `CHAOS=1` breaks: chosen by a seed, printed, and the same again with `SEED=`.
+
+Each service dies by SIGKILL at a failpoint: five moments are always among them, the others and the hit counts are
+drawn. Then each service, Triton and the broker are killed once more at a free moment. The supervisor starts them again.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+ALWAYS = {
+    "catalog": ("commit.D8.before", 1),  # outbox before publish
+    "cache-manager": ("fill.C3.during", 1),  # mid-fill
+    "serving": ("deploy.P4.during", 1),  # during a Triton load
+}
+TRAINER_ALWAYS = (("train.T7.after", 1), ("train.T8.after", 1))  # after epoch 1; between upload and registration
+DRAWN = {
+    "catalog": ("commit.D5.after", "commit.D6.after", "commit.D9.after"),
+    "cache-manager": ("fill.C7.after", "fill.C8.after", "fill.C10.before"),
+    "serving": ("deploy.P2.after", "deploy.P5.before", "deploy.P6.after"),
+    "ingest": ("commit.D1.after", "commit.D4.after"),
+    "drift-monitor": ("drift.M2.after", "drift.M3.before", "drift.M5.before", "drift.M6.before"),
+    "trainer": ("train.T2.after", "train.T6.after", "train.T9.before"),
+}
+HITS = {"drift.M2.after": (3, 9), "drift.M6.before": (3, 9), "commit.D9.after": (2, 8)}
+FREE = ("catalog", "ingest", "cache-manager", "trainer", "serving", "drift-monitor", "triton", "nats")
+STAGES = ("train", "traffic", "shift", "retrain")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What dies, and when."""
+
+    seed: int
+    failpoints: dict[str, str]
+    free: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """Return the plan for people."""
+        points = [f"{service}: {points}" for service, points in sorted(self.failpoints.items())]
+        return [
+            *points,
+            *(f"at a free moment of stage {stage}: {', '.join(names)}" for stage, names in self.free.items()),
+        ]
+
+
+def plan(seed: int) -> Plan:
+    """Return the plan of a seed."""
+    draw = random.Random(seed)  # noqa: S311 - repeatable by intent
+    points: dict[str, list[tuple[str, int]]] = {name: [place] for name, place in ALWAYS.items()}
+    points["trainer"] = list(TRAINER_ALWAYS)
+    for service, candidates in DRAWN.items():
+        name = draw.choice(candidates)
+        points.setdefault(service, []).append((name, draw.randint(*HITS.get(name, (1, 1)))))
+    failpoints = {
+        service: ";".join(f"{name}=kill@{hit}" for name, hit in places) for service, places in sorted(points.items())
+    }
+    free: dict[str, list[str]] = {stage: [] for stage in STAGES}
+    for name in draw.sample(FREE, len(FREE)):
+        free[draw.choice(STAGES)].append(name)
+    return Plan(seed, failpoints, {stage: tuple(names) for stage, names in free.items() if names})
