@@ -108,7 +108,7 @@ class Deployer:
         elif endpoint.state == "REQUESTED":
             await self._shift(endpoint, lease, golden_error=0.0, began=self._clock.monotonic())
         for spec in endpoint.draining if self._world.server_answers else ():
-            await self._drain(endpoint, spec, lease)
+            await self._drain(spec, lease)
 
     async def _bring_up(self, endpoint: Endpoint, lease: Lease) -> None:
         began = self._clock.monotonic()
@@ -160,7 +160,7 @@ class Deployer:
         spec = endpoint.desired
         log.warning("deployment failed", deployment=spec.deployment, revision=spec.revision, reason=reason)
 
-    async def _drain(self, endpoint: Endpoint, spec: Spec, lease: Lease) -> None:
+    async def _drain(self, spec: Spec, lease: Lease) -> None:
         """Unload a revision without traffic, once it has had none for a while."""
         key = (spec.project, spec.deployment, spec.revision)
         since = self._draining_since.setdefault(key, self._clock.monotonic())

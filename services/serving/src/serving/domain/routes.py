@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 WHOLE = 10_000
@@ -58,7 +58,7 @@ Key = tuple[str, str]
 class RouteTable:
     """All routes by (project, deployment); replaced as a whole, never changed."""
 
-    routes: Mapping[Key, Route] = MappingProxyType({})
+    routes: Mapping[Key, Route] = field(default_factory=dict)
 
     def find(self, project: str, deployment: str) -> Route | None:
         """Return the route of a deployment that serves."""
