@@ -1,0 +1,120 @@
+"""One durable of one session: waits for it, consumes, measures its lag, notices its loss, begins again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import structlog
+from faststream.nats import JStream, NatsBroker, PullSub
+
+from millrace.bus import jetstream, metrics
+from millrace.bus.pull import PullSubscription
+from millrace.bus.subscription import Handled, Subscription
+from millrace.bus.topology import Consumer
+from millrace.errors import MillraceError, NotFound
+
+log = structlog.get_logger(__name__)
+
+WATCH_SECONDS = 2.0
+ABSENT_SECONDS = 0.3
+FETCH_SECONDS = 5.0
+
+
+class Consumption:
+    """Consumes while the durable exists. `reason` says why not, or is None."""
+
+    def __init__(
+        self,
+        broker: NatsBroker,
+        subscription: Subscription,
+        consumer: Consumer,
+        handler: Callable[[Handled], Awaitable[None]],
+    ) -> None:
+        self.durable = subscription.durable
+        self.reason: str | None = "not started"
+        self._broker = broker
+        self._consumer = consumer
+        self._wanted = asyncio.Event()
+        self._pull: PullSubscription | None = None
+        self._closing = False
+        self._subscriber: Any = broker.subscriber(
+            subject=consumer.subjects[0],
+            durable=consumer.durable,
+            stream=JStream(consumer.stream, declare=False),
+            pull_sub=PullSub(batch_size=subscription.batch, timeout=FETCH_SECONDS),
+            no_reply=True,
+        )
+        self._subscriber(handler)
+
+    async def run(self) -> None:
+        """Consume for ever; a lost durable is waited for."""
+        while True:
+            try:
+                await self._look()
+            except NotFound as error:
+                await self.stop()
+                self._say(f"waits for the provisioner: {error.message}")
+                await self._pause(ABSENT_SECONDS)
+            except MillraceError as error:
+                self._say(error.message)
+                await self._pause(ABSENT_SECONDS)
+            else:
+                self.reason = None
+                await self._pause(WATCH_SECONDS)
+
+    def wake(self) -> None:
+        """Look at the durable now, and ask for messages anew: after a reconnect."""
+        if self._pull is not None:
+            self._pull.wake()
+        self._wanted.set()
+
+    def close(self) -> None:
+        """Fetch no more."""
+        self._closing = True
+        if self._pull is not None:
+            self._pull.close()
+
+    async def stop(self) -> None:
+        """Stop fetching; wait for handlers within the broker's grace."""
+        pull, self._pull = self._pull, None
+        if pull is not None:
+            pull.close()
+            with contextlib.suppress(Exception):
+                await self._subscriber.stop()
+
+    async def _look(self) -> None:
+        info = await jetstream.consumer_info(self._broker.connection, self._consumer.stream, self.durable)
+        metrics.LAG.labels(self.durable).set(info.get("num_pending", 0))
+        metrics.UNSETTLED.labels(self.durable).set(info.get("num_ack_pending", 0))
+        if self._pull is None and not self._closing:
+            self._compare(info["config"])
+            await self._start()
+
+    async def _start(self) -> None:
+        pull = PullSubscription(self._broker.connection, self._consumer.stream, self.durable, on_lost=self._wanted.set)
+        await pull.open()
+        self._pull = pull
+        # FastStream would ask nats-py for a subscription, which creates missing consumers; it finds ours in place.
+        self._subscriber.subscription = pull
+        await self._subscriber.start()
+        self._subscriber.add_task(self._subscriber._consume_pull, func_kwargs={"cb": self._subscriber.consume})  # noqa: SLF001
+        log.info("consuming", durable=self.durable, stream=self._consumer.stream)
+
+    def _compare(self, effective: Mapping[str, Any]) -> None:
+        wanted = self._consumer.wanted()
+        differing = sorted(key for key, value in wanted.items() if effective.get(key) != value)
+        if differing:
+            log.warning("consumer differs from the topology", durable=self.durable, fields=differing)
+
+    def _say(self, reason: str) -> None:
+        if reason != self.reason:
+            log.warning("not consuming", durable=self.durable, reason=reason)
+        self.reason = reason
+
+    async def _pause(self, seconds: float) -> None:
+        self._wanted.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wanted.wait(), timeout=seconds)
