@@ -72,6 +72,7 @@ check: $(READY) ## lint, format, types, import laws, AST rules, schema goldens
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/ast_rules.py
 	@$(BIN)/python tools/schemas.py --check
+	@$(BIN)/python tools/dashboard.py --check
 	@$(BIN)/mypy
 
 .PHONY: test
@@ -97,8 +98,9 @@ e2e-browser: $(READY) ## the console in headless Chromium (needs Debian's chromi
 	@$(BIN)/pytest -p no:randomly tests/e2e --browser $(ARGS)
 
 .PHONY: schemas
-schemas: $(READY) ## write the golden JSON Schemas and the AsyncAPI document again
+schemas: $(READY) ## write the golden files again: JSON Schemas, AsyncAPI, Grafana dashboard
 	@$(BIN)/python tools/schemas.py
+	@$(BIN)/python tools/dashboard.py
 
 .PHONY: fmt
 fmt: $(READY) ## format the code

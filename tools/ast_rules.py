@@ -1,9 +1,9 @@
 """Rules that neither ruff nor import-linter can express. Each names the reason it exists.
 
-    clock      no `datetime.now()`, `datetime.utcnow()` or `time.time()` outside `millrace.clock`: tests must own time
-    nack       no `nack()` or `nak()` without a delay: a failing handler would burn its deliveries in milliseconds
-    declare    no `declare=True`: FastStream would overwrite the provisioner's streams
-    publish    nothing publishes on `evt.` but the relay (and the dead-letter replay): events leave with their state
+clock      no `datetime.now()`, `datetime.utcnow()` or `time.time()` outside `millrace.clock`: tests must own time
+nack       no `nack()` or `nak()` without a delay: a failing handler would burn its deliveries in milliseconds
+declare    no `declare=True`: FastStream would overwrite the provisioner's streams
+publish    nothing publishes on `evt.` but the relay (and the dead-letter replay): events leave with their state
 """
 
 from __future__ import annotations

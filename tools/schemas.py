@@ -56,13 +56,13 @@ def asyncapi() -> dict[str, Any]:
         "info": {
             "title": "Millrace events",
             "version": "0.1.0",
-            "description": "CloudEvents 1.0 in structured JSON over NATS JetStream. Facts are past tense; anybody may act on them.",
+            "description": "CloudEvents 1.0 in structured JSON over NATS JetStream. Facts are past tense.",
         },
         "channels": channels,
         "operations": operations,
         "components": {"messages": messages},
-        "x-streams": sorted(stream.name for stream in STREAMS),
-        "x-consumers": sorted(consumer.durable for consumer in CONSUMERS),
+        "x-streams": sorted(STREAMS),
+        "x-consumers": sorted(CONSUMERS),
     }
 
 
@@ -75,8 +75,8 @@ def breaking(old: dict[str, Any], new: dict[str, Any], where: str = "") -> list[
     found = []
     if old.get("type") != new.get("type"):
         found.append(f"{where or '.'}: type {old.get('type')} became {new.get('type')}")
-    for name in sorted(set(new.get("required", [])) - set(old.get("required", []))):
-        found.append(f"{where}.{name}: became required")
+    added = sorted(set(new.get("required", [])) - set(old.get("required", [])))
+    found += [f"{where}.{name}: became required" for name in added]
     for name, schema in old.get("properties", {}).items():
         if name not in new.get("properties", {}):
             found.append(f"{where}.{name}: was removed")
@@ -102,7 +102,8 @@ def check() -> int:
         elif name not in current:
             problems = ["a published schema was removed"]
         sys.stdout.write(f"schema {name} is not current; run `make schemas`\n")
-        sys.stdout.write("".join(f"  BREAKING {problem}: needs a new version and an upcaster\n" for problem in problems))
+        for problem in problems:
+            sys.stdout.write(f"  BREAKING {problem}: needs a new version and an upcaster\n")
     return status
 
 

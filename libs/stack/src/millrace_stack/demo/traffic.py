@@ -44,10 +44,10 @@ class Endpoint:
         """Close the connections."""
         self._client.close()
 
-    def window(self, part: Part, *, number: int, phase: str, seed: int) -> list[Sent]:
-        """Send one window: 100 scans drawn from `part` without replacement, one request each."""
-        chosen = np.random.default_rng([seed, number]).permutation(len(part.scans))[:WINDOW_ROWS]
-        names = [f"{phase}-{number:03d}-{index:03d}" for index in range(WINDOW_ROWS)]
+    def window(self, part: Part, *, number: int, phase: str, seed: int, rows: int = WINDOW_ROWS) -> list[Sent]:
+        """Send one window: `rows` scans drawn from `part` without replacement, one request each."""
+        chosen = np.random.default_rng([seed, number]).permutation(len(part.scans))[:rows]
+        names = [f"{phase}-{number:03d}-{index:03d}" for index in range(rows)]
         with ThreadPoolExecutor(PARALLEL) as pool:
             answers = pool.map(self._one, names, part.scans[chosen])
             return [
