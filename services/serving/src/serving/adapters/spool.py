@@ -57,17 +57,20 @@ class Spool:
         """Return the oldest batch that waits."""
         if self.empty:
             return None
-        self._file.seek(self._read_at)
         try:
-            length, check = _FRAME.unpack(self._file.read(_FRAME.size))
-            body = self._file.read(length)
-            if len(body) != length or zlib.crc32(body) != check:
-                raise ValueError
-            subject, message_id, rows, payload = body.split(b"\n", 3)
-            return Encoded(subject.decode(), message_id.decode(), payload, int(rows))
+            return self._decode()
         except (struct.error, ValueError, OSError):
             self._truncate(0)
             return None
+
+    def _decode(self) -> Encoded:
+        self._file.seek(self._read_at)
+        length, check = _FRAME.unpack(self._file.read(_FRAME.size))
+        body = self._file.read(length)
+        if len(body) != length or zlib.crc32(body) != check:
+            raise ValueError("torn or damaged frame")
+        subject, message_id, rows, payload = body.split(b"\n", 3)
+        return Encoded(subject.decode(), message_id.decode(), payload, int(rows))
 
     def advance(self) -> None:
         """Forget the oldest batch."""
