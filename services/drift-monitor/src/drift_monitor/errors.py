@@ -17,6 +17,12 @@ class WatchMissing(Unavailable):
     code = "watch-missing"
 
 
+class ModelVersionUnknown(NotFound):
+    """The catalog has no such model version."""
+
+    code = "model-version-unknown"
+
+
 class ReferenceInvalid(Invalid):
     """The model's reference cannot be used."""
 

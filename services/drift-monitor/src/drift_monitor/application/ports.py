@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from drift_monitor.domain.labels import LabelQueue
 from drift_monitor.domain.watch import Watch
 from drift_monitor.domain.window import Window
 from millrace.documents.ports import UnitOfWork
+from millrace.errors import MillraceError
 
 Page = list[dict[str, Any]]
 
@@ -43,6 +44,13 @@ class Watches(Protocol):
 
     async def add(self, watch: Watch) -> bool:
         """Add a watch; False if its revision is watched already."""
+
+    async def save(self, watch: Watch) -> Watch:
+        """Replace the document that has this revision, and return it with the next one.
+
+        Raises:
+            Conflict: it changed since it was read.
+        """
 
     async def every(self) -> Sequence[Watch]:
         """Return all watches, newest revisions last."""
@@ -112,8 +120,8 @@ class Incidents(Protocol):
     async def every(self) -> Sequence[Incident]:
         """Return all incidents."""
 
-    async def page(self, project: str, *, deployment: str | None, state: str | None, limit: int) -> Sequence[Incident]:
-        """Return incidents, newest first."""
+    async def page(self, project: str, *, deployment: str | None, state: str | None, limit: int) -> Page:
+        """Return incidents as documents, newest first."""
 
 
 class Queues(Protocol):
@@ -202,8 +210,8 @@ class Registry(Protocol):
             NotFound: no such model version, or its digest is another.
         """
 
-    async def deployed(self) -> Sequence[Watch]:
-        """Return a watch for every revision that serves."""
+    async def deployed(self, projects: Iterable[str]) -> Sequence[Watch]:
+        """Return a watch for every revision that serves in these projects."""
 
 
 class Versions(Protocol):
@@ -214,7 +222,7 @@ class Versions(Protocol):
 
 
 class Delivery(Protocol):
-    """One delivered message of the capture stream."""
+    """One delivered message of the capture stream; until it is settled it is not delivered again."""
 
     @property
     def subject(self) -> str:
@@ -238,7 +246,7 @@ class Delivery(Protocol):
     async def retry(self, delay: float) -> None:
         """Ask for the message again after `delay` seconds."""
 
-    async def refuse(self, reason: str) -> None:
+    async def refuse(self, error: MillraceError) -> None:
         """Give the message up: a copy goes to the dead letters with the reason."""
 
 

@@ -7,6 +7,7 @@ from blake3 import blake3
 
 from drift_monitor.application.ports import Painter
 from drift_monitor.domain.baseline import PREDICTION, Baseline
+from drift_monitor.domain.checkpoint import Tally
 from drift_monitor.domain.exemplars import Exemplar, Pools, candidates, margins
 from drift_monitor.domain.pictures import is_picture, pixels
 from drift_monitor.domain.window import Pane
@@ -22,6 +23,10 @@ class Tallier:
         self._baseline = baseline
         self._painter = painter
         self._margins = margins(batch.outputs)
+
+    def after(self, base: int) -> Tally:
+        """Return the tally of rows that are numbered from `base` on."""
+        return lambda rows, pools: self([base + row for row in rows], pools)
 
     def __call__(self, rows: list[int], pools: Pools) -> Pane:
         """Return the pane of the given rows; only rows that would enter `pools` get a picture."""

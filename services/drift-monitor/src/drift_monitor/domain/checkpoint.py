@@ -38,6 +38,8 @@ class Checkpoint:
     month_windows: int = 0
     spent: float = 0.0
     incident: str | None = None
+    dirty: bool = field(default=False, compare=False)
+    """Whether the state differs from what is stored; not stored itself."""
 
     @property
     def id(self) -> str:

@@ -36,11 +36,14 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`alert` opens incidents; `warning` is only shown; `insufficient` windows say nothing."""
+    """`alert` opens incidents, `quiet` and `warning` windows close them, and a warning is only shown.
+
+    An `insufficient` window has too few rows, an `unjudged` one has lost its reference: both say nothing.
+    """
 
     outcome: str
     alpha: float
-    fired: tuple[Finding, ...]
+    fired: tuple[Finding, ...] = ()
 
     @property
     def alert(self) -> bool:

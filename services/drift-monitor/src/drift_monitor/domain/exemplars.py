@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 import numpy as np
@@ -52,6 +52,18 @@ class Pools:
         return Pools(
             _lowest(RANDOM_SHARE, (*self.random, *other.random), by_lot=True),
             _lowest(MAX_EXEMPLARS, (*self.margin, *other.margin), by_lot=False),
+        )
+
+    @property
+    def held_bytes(self) -> int:
+        """Return the size of the pictures that are still held here."""
+        held = {one.prediction: len(one.png or b"") for one in (*self.random, *self.margin)}
+        return sum(held.values())
+
+    def released(self) -> Pools:
+        """Return the pools without the pictures themselves."""
+        return Pools(
+            tuple(replace(one, png=None) for one in self.random), tuple(replace(one, png=None) for one in self.margin)
         )
 
     def chosen(self) -> tuple[tuple[Exemplar, ...], tuple[Exemplar, ...]]:

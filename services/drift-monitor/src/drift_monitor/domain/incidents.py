@@ -73,7 +73,7 @@ def observed(
     Windows of an older revision than the newest seen are history and change nothing. `quiet_windows` quiet ones in a
     row, of one revision, resolve the incident.
     """
-    if deployment_revision < incident.seen_revision or verdict.outcome == "insufficient":
+    if deployment_revision < incident.seen_revision or not (verdict.alert or verdict.quiet):
         return incident
     quiet = incident.quiet if deployment_revision == incident.seen_revision else 0
     incident = replace(incident, seen_revision=deployment_revision, last_window=window)

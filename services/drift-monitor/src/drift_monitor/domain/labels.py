@@ -50,6 +50,7 @@ class LabelQueue:
     items_key: str
     state: str = OPEN
     reason: str = "waits for people"
+    landed_version: int | None = None
     cause: bytes = b""
     revision: int = 1
 

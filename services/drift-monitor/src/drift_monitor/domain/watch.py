@@ -19,6 +19,7 @@ class Watch:
     commit: str
     reference: str | None
     cause: bytes | None = None
+    retired: bool = False
     revision: int = 1
 
     @property
