@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
 from blake3 import blake3
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_serializer
@@ -17,6 +17,9 @@ from millrace.errors import Corrupt, Invalid
 from millrace.events.datasets import Lineage, Text
 from millrace.events.envelope import canonical_json
 from millrace.events.names import Digest
+
+Raw: TypeAlias = bytes
+"""`bytes` where a field of that name hides the type."""
 
 
 def _aware(value: datetime) -> datetime:
@@ -45,7 +48,7 @@ class Commit(BaseModel):
     def _canonical_time(self, value: datetime) -> str:
         return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
-    def to_bytes(self) -> bytes:
+    def to_bytes(self) -> Raw:
         """Return the canonical JSON that is stored and hashed."""
         return canonical_json(self.model_dump(mode="json"))
 
@@ -55,7 +58,7 @@ class Commit(BaseModel):
         return blake3(self.to_bytes()).hexdigest()
 
     @classmethod
-    def parse(cls, data: bytes, *, expect: str | None = None) -> Self:
+    def parse(cls, data: Raw, *, expect: str | None = None) -> Self:
         """Return the commit in `data`; `expect` is the id it was asked for by.
 
         Raises:

@@ -7,6 +7,7 @@ file may stand where another path needs a folder. `_READY` and `.millrace-data` 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -16,8 +17,7 @@ from millrace.errors import Invalid
 RESERVED = frozenset({"_READY", ".millrace-data"})
 """Names at the top of a tree that are never data."""
 
-FORBIDDEN_CHARACTERS = r"[\x00-\x1f\x7f\\]"
-"""Characters that no path holds, as a regular expression."""
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
 
 MAX_REPORTED = 20
 
@@ -40,17 +40,18 @@ def problem(path: str) -> str | None:
     except UnicodeEncodeError:
         return "its name is not valid UTF-8"
     segments = path.split("/")
-    if not path or path.startswith("/"):
-        return "it is not a relative path"
-    if size > MAX_PATH or any(len(segment.encode()) > MAX_SEGMENT for segment in segments):
-        return f"it is longer than {MAX_PATH} bytes, or a name longer than {MAX_SEGMENT}"
-    if any(segment in {"", ".", ".."} for segment in segments):
-        return "it has an empty, '.' or '..' segment"
-    if any(char == "\\" or ord(char) < 32 or ord(char) == 127 for char in path):
-        return "it has a backslash or a control character"
-    if normalise(path) != path:
-        return "it is not in Unicode form NFC"
-    return "the name is reserved" if segments[0] in RESERVED else None
+    checks = (
+        (not path or path.startswith("/"), "it is not a relative path"),
+        (
+            size > MAX_PATH or any(len(segment.encode()) > MAX_SEGMENT for segment in segments),
+            f"it is longer than {MAX_PATH} bytes, or a name longer than {MAX_SEGMENT}",
+        ),
+        (any(segment in {"", ".", ".."} for segment in segments), "it has an empty, '.' or '..' segment"),
+        (_FORBIDDEN.search(path) is not None, "it has a backslash or a control character"),
+        (normalise(path) != path, "it is not in Unicode form NFC"),
+        (segments[0] in RESERVED, "the name is reserved"),
+    )
+    return next((why for bad, why in checks if bad), None)
 
 
 def check_path(path: str) -> str:
@@ -72,7 +73,9 @@ def printable(path: str) -> str:
 
 def fold(path: str) -> str:
     """Return the form in which two paths must differ: what a file system that ignores case and form would see."""
-    return path.lower() if path.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+    return (
+        path.lower() if path.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+    )
 
 
 def collisions(paths: Iterable[str]) -> list[str]:
@@ -83,13 +86,15 @@ def collisions(paths: Iterable[str]) -> list[str]:
         other = seen.setdefault(fold(path), path)
         if other is not path:
             clashes.append(f"{printable(path)} and {printable(other)} differ only by case or Unicode form")
+    folders: dict[str, str] = {}
     for folded, path in seen.items():
         parent = folded.rpartition("/")[0]
-        while parent:
-            if parent in seen:
-                clashes.append(f"{printable(seen[parent])} is a file, and {printable(path)} needs a folder there")
-                break
+        while parent and parent not in folders:
+            folders[parent] = path
             parent = parent.rpartition("/")[0]
+    for folder, path in folders.items():
+        if folder in seen:
+            clashes.append(f"{printable(seen[folder])} is a file, and {printable(path)} needs a folder there")
     return clashes
 
 

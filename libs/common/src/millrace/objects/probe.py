@@ -7,6 +7,7 @@ without create-only PUT an object is looked for before it is written, and MongoD
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 from millrace.clock import new_id
@@ -60,16 +61,15 @@ async def _probe(store: ObjectStore, base: str, names: list[str]) -> Capabilitie
         signed = await _tried(lambda: store.presigned_create_only(f"{base}-signed"))
         checks = await _tried(lambda: store.refuses_bad_checksum(f"{base}-signed"))
         minimum = await store.multipart_minimum(f"{base}-multipart")
-    in_order = listed == sorted(names, key=str.encode)
-    return Capabilities(
+    found = Capabilities(
         ranges=ranges,
         create_only=create_only,
-        list_sorted=in_order,
+        list_sorted=listed == sorted(names, key=str.encode),
         presigned_create_only=signed,
         checksums=checks,
         multipart_minimum=minimum,
-        notes=tuple(_notes(ranges, create_only, in_order, signed, checks, set(listed) == set(names))),
     )
+    return replace(found, notes=tuple(_notes(found, complete=set(listed) == set(names))))
 
 
 async def _ranges(store: ObjectStore, key: str) -> bool:
@@ -103,23 +103,19 @@ async def _tried(attempt: Callable[[], Awaitable[bool]]) -> bool:
         return False
 
 
-def _notes(
-    ranges: bool, create_only: bool, in_order: bool, signed: bool | None, checks: bool | None, complete: bool
-) -> list[str]:
-    notes = []
-    if not ranges:
-        notes.append("no byte ranges: packs and chunks are fetched whole")
-    if not create_only:
-        notes.append("no create-only PUT: existing objects are looked for first, and MongoDB alone decides races")
-    if not in_order:
-        notes.append("listings are not in key order: they are sorted here")
-    if not complete:
-        notes.append("a fresh listing is not complete: listings lag behind writes")
-    if signed is False:
-        notes.append("presigned PUT ignores If-None-Match: clients could overwrite equal-named objects until verified")
-    if checks is False:
-        notes.append("checksum headers are not checked: only our BLAKE3 digests notice a damaged upload")
-    return notes
+def _notes(found: Capabilities, *, complete: bool) -> list[str]:
+    lacks = (
+        (not found.ranges, "no byte ranges: objects are fetched whole"),
+        (not found.create_only, "no create-only PUT: objects are looked for first, and MongoDB alone decides races"),
+        (not found.list_sorted, "listings are not in key order"),
+        (not complete, "a fresh listing is not complete: listings lag behind writes"),
+        (
+            found.presigned_create_only is False,
+            "presigned PUT ignores If-None-Match: clients could write objects again",
+        ),
+        (found.checksums is False, "checksum headers are not checked: only BLAKE3 notices a damaged upload"),
+    )
+    return [note for lacking, note in lacks if lacking]
 
 
 async def _quietly(store: ObjectStore, key: str) -> None:

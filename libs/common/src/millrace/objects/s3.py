@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import obstore
@@ -22,7 +23,7 @@ from millrace.objects import bucket as buckets
 from millrace.objects.port import Capabilities, Method, ObjectInfo, check_key
 from millrace.objects.probe import probe
 from millrace.objects.ranges import coalesce, slices
-from millrace.objects.s3_errors import translate, translated
+from millrace.objects.s3_errors import translated
 
 T = TypeVar("T")
 
@@ -65,7 +66,6 @@ class S3ObjectStore:
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="objects")
 
     def _connect(self, endpoint: str) -> S3Store:
-        backoff = {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=5), "base": 2}
         return S3Store(
             self.bucket,
             config={
@@ -84,7 +84,11 @@ class S3ObjectStore:
             retry_config={
                 "max_retries": self._retries,
                 "retry_timeout": timedelta(seconds=self._deadline),
-                "backoff": backoff,  # type: ignore[typeddict-item]
+                "backoff": {
+                    "init_backoff": timedelta(seconds=0.1),
+                    "max_backoff": timedelta(seconds=5),
+                    "base": 2,
+                },
             },
         )
 
@@ -137,9 +141,7 @@ class S3ObjectStore:
         if self.capabilities is not None and not self.capabilities.ranges:
             data = (await self.get(key))[start : start + length]
         else:
-            data = await self._run(
-                key, lambda: bytes(obstore.get_range(self._store, key, start=start, length=length))
-            )
+            data = await self._run(key, lambda: bytes(obstore.get_range(self._store, key, start=start, length=length)))
         if len(data) != length:
             raise Invalid(f"object {key} ends before byte {start + length}")
         return data
@@ -163,7 +165,7 @@ class S3ObjectStore:
         """
         folder = prefix.rpartition("/")[0]
         pages = await self._run(prefix, lambda: iter(obstore.list(self._store, folder or None, chunk_size=1_000)))
-        while (page := await self._run(prefix, lambda: _page(prefix, pages))) is not None:
+        while (page := await self._run(prefix, lambda: _page(pages))) is not None:
             for info in page:
                 if info.key.startswith(prefix):
                     yield info
@@ -195,13 +197,13 @@ class S3ObjectStore:
     async def multipart_minimum(self, key: str) -> int:
         """Return the smallest part size of the candidates that the endpoint takes, for the probe."""
         for size in MULTIPART_CANDIDATES:
-            body = bytes(size + 1)
             with contextlib.suppress(Invalid):
-                await self._run(
-                    key, lambda b=body, s=size: obstore.put(self._store, key, b, use_multipart=True, chunk_size=s)
-                )
+                await self._run(key, partial(self._put_multipart, key, size))
                 return size
         return 0
+
+    def _put_multipart(self, key: str, part: int) -> None:
+        obstore.put(self._store, key, bytes(part + 1), use_multipart=True, chunk_size=part)
 
     async def _run(self, key: str, call: Callable[[], T]) -> T:
         future = asyncio.get_running_loop().run_in_executor(self._pool, translated, key, call)
@@ -216,7 +218,7 @@ def _info(meta: Any) -> ObjectInfo:
     return ObjectInfo(key=meta["path"], size=meta["size"], etag=meta["e_tag"], modified=meta["last_modified"])
 
 
-def _page(prefix: str, pages: Iterator[Any]) -> list[ObjectInfo] | None:
+def _page(pages: Iterator[Any]) -> list[ObjectInfo] | None:
     try:
         return [_info(meta) for meta in next(pages)]
     except StopIteration:

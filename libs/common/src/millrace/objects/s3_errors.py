@@ -43,7 +43,9 @@ def translate(error: Exception, key: str) -> MillraceError:
         return Forbidden(f"the object store refuses access to {key}{said}", hint="check the S3 keys and the bucket")
     if status == 416:
         return Invalid(f"object {key} ends before the range asked for")
-    if isinstance(error, ValueError | exceptions.InvalidPathError) or (status and 400 <= status < 500 and status != 429):
+    if isinstance(error, ValueError | exceptions.InvalidPathError) or (
+        status and 400 <= status < 500 and status != 429
+    ):
         return Invalid(f"the object store refuses the request for {key}{said}")
     if status is None and _TIMEOUT.search(text):
         return DeadlineExceeded(f"the object store did not answer in time ({key})")

@@ -1,0 +1,106 @@
+"""Getting blobs out of the lake: few requests, every byte checked against the digest that the manifest promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from blake3 import blake3
+
+from millrace.datasets.keys import chunk_key, pack_key
+from millrace.datasets.limits import CHUNK
+from millrace.datasets.manifest import Entry, Manifest, PackRef
+from millrace.errors import Corrupt
+from millrace.objects.port import ObjectStore
+from millrace.objects.ranges import coalesce
+
+WHOLE_ABOVE = 0.6
+"""A pack of which at least this share is wanted is fetched whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Files whose bytes lie in one pack, sorted by offset."""
+
+    pack: PackRef
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to fetch a set of files: by pack, by chunks, or not at all where they are empty."""
+
+    groups: tuple[Group, ...]
+    chunked: tuple[Entry, ...]
+    empty: tuple[Entry, ...]
+
+
+def plan(manifest: Manifest, entries: Iterable[Entry]) -> Plan:
+    """Return how to fetch `entries` of `manifest`."""
+    groups: dict[int, list[Entry]] = {}
+    chunked, empty = [], []
+    for entry in entries:
+        if entry.pack is not None:
+            groups.setdefault(entry.pack, []).append(entry)
+        elif entry.chunks:
+            chunked.append(entry)
+        else:
+            empty.append(entry)
+    packs = (
+        Group(manifest.packs[ordinal], tuple(sorted(members, key=lambda entry: entry.offset)))
+        for ordinal, members in sorted(groups.items())
+    )
+    return Plan(tuple(packs), tuple(chunked), tuple(empty))
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Blobs that came, not verified yet, in the order of the group's entries; what went over the wire."""
+
+    contents: Sequence[bytes | memoryview]
+    transferred: int
+    requests: int
+
+
+async def fetch_group(store: ObjectStore, project: str, group: Group) -> Fetched:
+    """Fetch a group: the whole pack, or joined ranges where little of it is wanted.
+
+    Raises:
+        NotFound, Unavailable: what their names say.
+        Corrupt: the pack does not have the size that the manifest says.
+    """
+    key = pack_key(project, group.pack.id)
+    ranges = [(entry.offset, entry.size) for entry in group.entries]
+    if sum({entry.offset: entry.size for entry in group.entries}.values()) >= WHOLE_ABOVE * group.pack.size:
+        data = await store.get(key)
+        if len(data) != group.pack.size:
+            raise Corrupt(f"pack {group.pack.id} has {len(data)} bytes and not {group.pack.size}")
+        view = memoryview(data)
+        return Fetched([view[start : start + length] for start, length in ranges], len(data), 1)
+    spans = coalesce(ranges)
+    contents = await store.get_ranges(key, ranges)
+    return Fetched(contents, sum(span.length for span in spans), len(spans))
+
+
+def check_blob(entry: Entry, content: bytes | memoryview) -> None:
+    """Raise `Corrupt` unless `content` is the bytes of `entry`."""
+    if len(content) != entry.size or blake3(content).digest() != entry.digest:
+        raise Corrupt(f"the bytes of {entry.path!a} in the lake do not match their digest", path=entry.path)
+
+
+def chunk_length(entry: Entry, index: int) -> int:
+    """Return the size of a chunk of a large file."""
+    return min(CHUNK, entry.size - index * CHUNK)
+
+
+async def fetch_chunk(store: ObjectStore, project: str, entry: Entry, index: int) -> bytes:
+    """Return one chunk of a large file, verified.
+
+    Raises:
+        Corrupt: it does not match its digest or its place.
+    """
+    digest = entry.chunks[index]
+    data = await store.get(chunk_key(project, digest.hex()))
+    if len(data) != chunk_length(entry, index) or blake3(data).digest() != digest:
+        raise Corrupt(f"chunk {index} of {entry.path!a} does not match its digest", path=entry.path)
+    return data

@@ -1,0 +1,229 @@
+"""Materialising a version into a folder: the copy near the compute.
+
+Every blob is verified before its file gets a name, and everything is synced before `fill` returns. The staging folder
+is private to one owner (its name carries the fencing token) until the caller renames it, so what a crash leaves there
+is invisible; a second fill of the same folder keeps the files that are good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from blake3 import blake3
+
+from millrace.datasets.fetch import Fetched, Group, Plan, check_blob, fetch_chunk, fetch_group, plan
+from millrace.datasets.folders import Part, explain, explained, folder, open_root, sync_files, sync_folders, write_file
+from millrace.datasets.keys import check_project
+from millrace.datasets.manifest import Entry, Manifest
+from millrace.datasets.progress import Meter, ProgressCallback
+from millrace.datasets.verify import keep_good
+from millrace.errors import Corrupt
+from millrace.objects.port import ObjectStore
+
+Failpoint = Callable[[str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class FillResult:
+    """What a fill did. `files` and `bytes` are the version's; `fetched_bytes` really came from the lake."""
+
+    files: int
+    bytes: int
+    fetched_bytes: int
+    requests: int
+    kept_files: int
+    tree_root: str
+
+
+async def fill(
+    store: ObjectStore,
+    manifest: Manifest,
+    staging: Path,
+    *,
+    project: str,
+    progress: ProgressCallback | None = None,
+    failpoint: Failpoint | None = None,
+    concurrency: int = 3,
+) -> FillResult:
+    """Write all files of `manifest` below `staging`: files 0440, folders 0750, all synced.
+
+    Memory stays near `concurrency` packs of at most 48 MiB. `failpoint` is awaited at the points C2 to C6 of a fill.
+
+    Raises:
+        Corrupt: the lake holds other bytes than the manifest promises; nothing of them got a name.
+        NoSpace: the disk or a quota is full.
+        Conflict: something that is not a folder of ours lies in the way.
+        NotFound, Unavailable: an object of the lake is missing or away.
+    """
+    check_project(project)
+    work = _Fill(store, manifest, staging, project, Meter(progress, files=manifest.files, total=manifest.bytes))
+    work.failpoint = failpoint or _no_failpoint
+    work.room = asyncio.Semaphore(max(1, concurrency))
+    try:
+        with explained(staging):
+            work.root = await asyncio.to_thread(open_root, staging)
+        try:
+            return await work.run()
+        finally:
+            os.close(work.root)
+    except OSError as error:
+        raise explain(error, staging) from error
+
+
+async def _no_failpoint(_name: str) -> None:
+    return
+
+
+class _Fill:
+    """One fill under way."""
+
+    root: int
+    failpoint: Failpoint
+    room: asyncio.Semaphore
+
+    def __init__(self, store: ObjectStore, manifest: Manifest, staging: Path, project: str, meter: Meter) -> None:
+        self.store, self.manifest, self.staging, self.project, self.meter = store, manifest, staging, project, meter
+        self.written = self.fetched = self.requests = 0
+
+    async def run(self) -> FillResult:
+        kept = await asyncio.to_thread(keep_good, self.staging, self.manifest)
+        await self.failpoint("fill.C2.after")
+        self.meter.advance(files=len(kept), done=sum(kept.values()))
+        await self._fetch_all(
+            plan(self.manifest, (entry for entry in self.manifest.entries() if entry.path not in kept))
+        )
+        if self.written + len(kept) != self.manifest.files:
+            raise Corrupt(f"{self.written + len(kept)} files were written, and not {self.manifest.files}")
+        await self._sync()
+        self.meter.finish()
+        return FillResult(
+            files=self.manifest.files,
+            bytes=self.manifest.bytes,
+            fetched_bytes=self.fetched,
+            requests=self.requests,
+            kept_files=len(kept),
+            tree_root=await asyncio.to_thread(lambda: self.manifest.tree_root),
+        )
+
+    async def _fetch_all(self, todo: Plan) -> None:
+        await asyncio.to_thread(self._write, todo.empty, [b""] * len(todo.empty))
+        self._count(todo.empty, 0, 0)
+        async with _Bounded(self.room) as tasks:
+            for group in todo.groups:
+                await tasks.start(self._pack(group))
+        for entry in todo.chunked:
+            await self._large(entry)
+
+    async def _pack(self, group: Group) -> None:
+        await self.failpoint("fill.C3.before")
+        fetched = await fetch_group(self.store, self.project, group)
+        await self.failpoint("fill.C3.after")
+        await asyncio.to_thread(self._verify_and_write, group, fetched)
+        await self.failpoint("fill.C4.after")
+        self._count(group.entries, fetched.transferred, fetched.requests)
+
+    def _count(self, entries: Iterable[Entry], transferred: int, requests: int) -> None:
+        sizes = [entry.size for entry in entries]
+        self.written += len(sizes)
+        self.fetched += transferred
+        self.requests += requests
+        self.meter.advance(files=len(sizes), done=sum(sizes), transferred=transferred)
+
+    def _verify_and_write(self, group: Group, fetched: Fetched) -> None:
+        for entry, content in zip(group.entries, fetched.contents, strict=True):
+            check_blob(entry, content)
+        self._write(group.entries, fetched.contents)
+
+    def _write(self, entries: Iterable[Entry], contents: Iterable[bytes | memoryview]) -> None:
+        """Write files folder by folder, so that each folder is opened once."""
+        by_folder: dict[str, list[tuple[str, bytes | memoryview]]] = {}
+        for entry, content in zip(entries, contents, strict=True):
+            parent, _, name = entry.path.rpartition("/")
+            by_folder.setdefault(parent, []).append((name, content))
+        for parent, files in by_folder.items():
+            with folder(self.root, parent) as handle:
+                for name, content in files:
+                    write_file(handle, name, content)
+
+    async def _large(self, entry: Entry) -> None:
+        """Write one chunked file: chunks are fetched ahead and appended in order, the whole is checked at the end."""
+        parent, _, name = entry.path.rpartition("/")
+        with folder(self.root, parent) as handle:
+            part = Part(handle, name)
+        whole, ahead = blake3(), []
+        try:
+            for index in range(len(entry.chunks)):
+                ahead.append(asyncio.create_task(self._chunk(entry, index)))
+                if len(ahead) == 2:
+                    await asyncio.to_thread(_append, part, whole, await ahead.pop(0))
+            for task in ahead:
+                await asyncio.to_thread(_append, part, whole, await task)
+            if whole.digest() != entry.digest:
+                raise Corrupt(f"the chunks of {entry.path!a} do not make its bytes", path=entry.path)
+            part.publish()
+        finally:
+            for task in ahead:
+                task.cancel()
+            await asyncio.gather(*ahead, return_exceptions=True)
+            part.close()
+        self.written += 1
+        self.meter.advance(files=1)
+
+    async def _chunk(self, entry: Entry, index: int) -> bytes:
+        await self.failpoint("fill.C3.before")
+        data = await fetch_chunk(self.store, self.project, entry, index)
+        await self.failpoint("fill.C3.after")
+        self.fetched += len(data)
+        self.requests += 1
+        self.meter.advance(done=len(data), transferred=len(data))
+        return data
+
+    async def _sync(self) -> None:
+        await self.failpoint("fill.C5.before")
+        await asyncio.to_thread(sync_files, self.root)
+        await self.failpoint("fill.C5.after")
+        await self.failpoint("fill.C6.before")
+        await asyncio.to_thread(sync_folders, self.staging)
+        await self.failpoint("fill.C6.after")
+
+
+def _append(part: Part, whole: blake3, data: bytes) -> None:
+    whole.update(data)
+    part.write(data)
+
+
+class _Bounded:
+    """Runs coroutines, at most as many at once as the semaphore has room for; the first failure cancels the rest."""
+
+    def __init__(self, room: asyncio.Semaphore) -> None:
+        self._room = room
+        self._group = asyncio.TaskGroup()
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._group.__aexit__(kind, error, trace)
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    async def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` in the background as soon as there is room."""
+        await self._room.acquire()
+        self._group.create_task(self._bounded(work))
+
+    async def _bounded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        finally:
+            self._room.release()

@@ -1,0 +1,182 @@
+"""The manifest: every file of a version, sorted by path, and where its bytes lie. An Arrow IPC stream, zstd inside.
+
+Columns: `path` (NFC UTF-8), `blake3` (32 bytes), `size`, `mode` and `mtime_ns` (informative), `pack` (ordinal in
+the table of packs, or null), `offset` in the pack, `chunks` (list of BLAKE3, or null). The table of packs (id, size)
+lies in the schema's metadata. A file has either a place in a pack, or chunks, or no bytes at all.
+
+`Manifest.parse` trusts nothing: it bounds what Arrow would allocate, then checks every row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+from blake3 import blake3
+
+from millrace.datasets.manifest_checks import check_claims, check_table, schema_of, split_packs
+from millrace.datasets.tree import tree_root
+from millrace.errors import Corrupt, Invalid
+
+BATCH_ROWS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class PackRef:
+    """A pack that a manifest points into: id and size in bytes."""
+
+    id: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file. `pack` is an ordinal in `Manifest.packs`; without it the bytes lie in `chunks`, or there are none."""
+
+    path: str
+    digest: bytes
+    size: int
+    mode: int
+    mtime_ns: int
+    pack: int | None
+    offset: int
+    chunks: tuple[bytes, ...] = ()
+
+    @property
+    def hex(self) -> str:
+        """Return the BLAKE3 of the file's bytes in hex."""
+        return self.digest.hex()
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestDiff:
+    """Paths that differ between two manifests, each sorted."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.changed)
+
+
+class Manifest:
+    """An immutable manifest in memory, about 120 bytes a file. Made by `parse` or by a `ManifestBuilder`."""
+
+    def __init__(self, table: Any) -> None:
+        self.table = table
+        self.packs = tuple(PackRef(pack, size) for pack, size in split_packs(table.schema.metadata))
+
+    @classmethod
+    def parse(cls, data: bytes, *, expect: str | None = None) -> Manifest:
+        """Return the manifest in `data`; `expect` is the id it was asked for by.
+
+        Raises:
+            Corrupt: the bytes do not have that id.
+            Invalid: not a manifest, or one that breaks a rule (paths, order, sizes, places).
+        """
+        if expect is not None and blake3(data).hexdigest() != expect:
+            raise Corrupt(f"manifest {expect} does not have the bytes that its id promises")
+        check_claims(data)
+        try:
+            with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
+                if reader.schema.remove_metadata() != schema_of(None):
+                    raise Invalid("not a manifest: unknown columns")
+                table = reader.read_all()
+                table.validate(full=True)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise Invalid(f"not a manifest: {type(error).__name__}") from None
+        check_table(table)
+        return cls(table)
+
+    @cached_property
+    def _bytes(self) -> bytes:
+        sink = pa.BufferOutputStream()
+        options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=3), use_threads=False)
+        with pa.ipc.new_stream(sink, self.table.schema, options=options) as writer:
+            writer.write_table(self.table.combine_chunks(), max_chunksize=BATCH_ROWS)
+        return bytes(sink.getvalue())
+
+    def to_bytes(self) -> bytes:
+        """Return the stored form; equal rows give equal bytes under one Arrow version."""
+        return self._bytes
+
+    @cached_property
+    def id(self) -> str:
+        """Return the manifest's id: BLAKE3 of its bytes, hex."""
+        return blake3(self._bytes).hexdigest()
+
+    @cached_property
+    def tree_root(self) -> str:
+        """Return the tree root, hex."""
+        return tree_root(
+            row
+            for batch in self.table.to_batches(BATCH_ROWS)
+            for row in zip(*(batch.column(name).to_pylist() for name in ("path", "blake3", "size")), strict=True)
+        )
+
+    @property
+    def files(self) -> int:
+        """Return the number of files."""
+        return int(self.table.num_rows)
+
+    def __len__(self) -> int:
+        return self.files
+
+    @cached_property
+    def bytes(self) -> int:
+        """Return the sum of the files' sizes."""
+        return int(pa.compute.sum(self.table.column("size")).as_py() or 0)
+
+    def entry(self, index: int) -> Entry:
+        """Return the file at a position in path order."""
+        if not 0 <= index < self.files:
+            raise IndexError(index)
+        return next(_entries(self.table.slice(index, 1)))
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield all files in path order."""
+        for start in range(0, self.files, BATCH_ROWS):
+            yield from _entries(self.table.slice(start, BATCH_ROWS))
+
+    @property
+    def paths(self) -> list[str]:
+        """Return all paths, sorted."""
+        return list(self.table.column("path").to_pylist())
+
+    def find(self, path: str) -> int | None:
+        """Return the position of `path`, or None; a binary search."""
+        column, low, high = self.table.column("path"), 0, self.files
+        while low < high:
+            middle = (low + high) // 2
+            if column[middle].as_py() < path:
+                low = middle + 1
+            else:
+                high = middle
+        return low if low < self.files and column[low].as_py() == path else None
+
+    def chunk_ids(self) -> set[str]:
+        """Return the ids of all chunks, hex."""
+        lists = self.table.column("chunks").drop_null().to_pylist()
+        return {chunk.hex() for chunks in lists for chunk in chunks}
+
+    def diff(self, newer: Manifest) -> ManifestDiff:
+        """Return what `newer` adds, removes and changes, by content and not by mode or time."""
+        old, new = self._contents(), newer._contents()
+        return ManifestDiff(
+            added=tuple(path for path in new if path not in old),
+            removed=tuple(path for path in old if path not in new),
+            changed=tuple(path for path, content in new.items() if old.get(path, content) != content),
+        )
+
+    def _contents(self) -> dict[str, Any]:
+        return dict(zip(self.paths, self.table.column("blake3").to_pylist(), strict=True))
+
+
+def _entries(table: Any) -> Iterator[Entry]:
+    columns = (table.column(name).to_pylist() for name in table.schema.names)
+    for path, digest, size, mode, mtime_ns, pack, offset, chunks in zip(*columns, strict=True):
+        yield Entry(path, digest, size, mode, mtime_ns, pack, offset or 0, tuple(chunks or ()))
