@@ -19,10 +19,6 @@ import pytest
 import uvicorn
 from blake3 import blake3
 from onnx import TensorProto, helper, numpy_helper
-from serving import bootstrap
-from serving.adapters.packages import package_digest
-from serving.domain.endpoint import Spec
-from serving.settings import ServingSettings
 
 from millrace.auth import Principal
 from millrace.bus.provision import Provisioner
@@ -32,6 +28,10 @@ from millrace.events import AnyEvent, DeploymentRequested, build, decode, encode
 from millrace.objects.s3 import S3ObjectStore
 from millrace.runtime import listen
 from millrace.settings import SharedSettings
+from serving import bootstrap
+from serving.adapters.packages import package_digest
+from serving.domain.endpoint import Spec
+from serving.settings import ServingSettings
 
 SHAPE = (8, 8, 1)
 CLASSES = 10
@@ -214,7 +214,10 @@ class Served:
 
     async def infer(self, deployment: str, images: np.ndarray, **more: Any) -> httpx.Response:
         return await self.client.post(
-            f"/v2/models/{deployment}/infer", json=a_question(images), headers=bearer() | more.pop("headers", {}), **more
+            f"/v2/models/{deployment}/infer",
+            json=a_question(images),
+            headers=bearer() | more.pop("headers", {}),
+            **more,
         )
 
 
@@ -266,7 +269,7 @@ def secret(folder: Path, name: str, text: str) -> Path:
 
 
 @pytest.fixture
-def service_settings(
+def service_settings(  # noqa: PLR0917
     tmp_path: Path,
     mongo_server: Any,
     mongo_database_name: str,
