@@ -1,1 +1,1 @@
-"""Millrace."""
+"""The catalog: Millrace's system of record and gateway."""

@@ -1,0 +1,103 @@
+"""The lake on an object store: manifests read and recomputed, commits written once, existence asked by HEAD."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from datetime import timedelta
+from typing import Literal
+
+from blake3 import blake3
+
+from catalog.application.lake import CommitDraft, Contents, ObjectKind
+from catalog.errors import ObjectMissing
+from millrace.datasets.commit import Commit
+from millrace.datasets.keys import object_key
+from millrace.datasets.manifest import Manifest
+from millrace.datasets.stored import load_commit, load_manifest, save_commit
+from millrace.errors import Corrupt, Invalid, NotFound
+from millrace.events import Lineage
+from millrace.objects import ObjectStore
+
+PRESIGNED_FOR = timedelta(minutes=15)
+MAX_PARALLEL = 16
+REMEMBERED = 64
+
+
+class ObjectStoreLake:
+    """`Lake` on one bucket. Manifests are immutable, so what they hold is remembered."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._known: OrderedDict[tuple[str, str], Contents] = OrderedDict()
+        self._limit = asyncio.Semaphore(MAX_PARALLEL)
+
+    async def contents(self, project: str, manifest: str) -> Contents:
+        """Read a manifest and recompute what it holds."""
+        key = (project, manifest)
+        if key not in self._known:
+            try:
+                loaded = await load_manifest(self._store, project, manifest)
+            except NotFound:
+                raise ObjectMissing("the manifest is not in the lake", missing=[manifest]) from None
+            self._known[key] = await asyncio.to_thread(_contents, loaded)
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        return self._known[key]
+
+    async def missing(self, project: str, kind: ObjectKind, ids: list[str]) -> list[str]:
+        """Return the ids that are not in the object store."""
+
+        async def gone(object_id: str) -> bool:
+            async with self._limit:
+                return await self._store.head(object_key(project, kind, object_id)) is None
+
+        answers = await asyncio.gather(*(gone(object_id) for object_id in ids))
+        return [object_id for object_id, missing in zip(ids, answers, strict=True) if missing]
+
+    async def write_commit(self, project: str, draft: CommitDraft) -> str:
+        """Write the commit object and return its id."""
+        commit = Commit(
+            parents=draft.parents,
+            root=draft.tree_root,
+            manifest=draft.manifest,
+            files=draft.files,
+            bytes=draft.bytes,
+            author=draft.author,
+            message=draft.message,
+            time=draft.at,
+            lineage=Lineage.model_validate(draft.lineage),
+        )
+        return await save_commit(self._store, project, commit)
+
+    async def commit_is_whole(self, project: str, commit: str) -> bool:
+        """Return whether the commit object is there and its bytes match its id."""
+        try:
+            await load_commit(self._store, project, commit)
+        except (NotFound, Corrupt, Invalid):
+            return False
+        return True
+
+    async def presign(self, method: Literal["GET", "PUT"], project: str, kind: ObjectKind, object_id: str) -> str:
+        """Return a URL that allows `method` on one object for 15 minutes."""
+        return await self._store.presign(method, object_key(project, kind, object_id), expires=PRESIGNED_FOR)
+
+    async def size_of(self, key: str) -> int | None:
+        """Return the size of an object, or None if it is not there."""
+        info = await self._store.head(key)
+        return None if info is None else info.size
+
+    async def digest_of(self, key: str) -> str:
+        """Return the BLAKE3 of an object's bytes."""
+        data = await self._store.get(key)
+        return await asyncio.to_thread(lambda: blake3(data).hexdigest())
+
+
+def _contents(manifest: Manifest) -> Contents:
+    return Contents(
+        tree_root=manifest.tree_root,
+        files=manifest.files,
+        bytes=manifest.bytes,
+        packs=tuple(pack.id for pack in manifest.packs),
+        chunks=tuple(sorted(manifest.chunk_ids())),
+    )

@@ -1,0 +1,1 @@
+"""Commands, handlers, queries and the ports they need. No driver is imported here."""

@@ -1,0 +1,1 @@
+"""The invariants that the catalog can check in its own documents and in the lake."""

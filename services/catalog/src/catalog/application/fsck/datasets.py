@@ -1,0 +1,52 @@
+"""I2 and I3 for datasets: versions are whole, their numbers unique and without gaps; I11: each has its audit row."""
+
+from __future__ import annotations
+
+from catalog.application.fsck.report import Report, every
+from catalog.application.lake import Lake
+from catalog.application.ports import Documents
+from catalog.domain.datasets import Dataset, Version
+
+
+async def check_datasets(report: Report, *, documents: Documents, lake: Lake) -> None:
+    """Check every version of every dataset."""
+    async for dataset in every(documents.datasets, {}):
+        where = {"project": dataset.project, "dataset": dataset.name}
+        versions = [version async for version in every(documents.versions, where)]
+        _check_numbers(dataset, versions, report)
+        for version in versions:
+            await _check_whole(version, lake, report)
+            resource = f"dataset:{version.dataset}@{version.version}"
+            rows = await documents.trail.count({"project": version.project, "resource": resource})
+            report.expect(rows == 1, "I11", f"{rows} audit rows instead of one", resource)
+
+
+def _check_numbers(dataset: Dataset, versions: list[Version], report: Report) -> None:
+    head = dataset.head
+    numbers = sorted(version.version for version in versions)
+    wanted = list(range(1, (head.version if head else 0) + 1))
+    report.expect(numbers == wanted, "I3", f"versions {numbers[:20]} are not 1..{len(wanted)}", dataset.name)
+    commits = {version.commit for version in versions}
+    report.expect(len(commits) == len(versions), "I3", "one commit has several numbers", dataset.name)
+    report.expect(head is None or head.commit in commits, "I3", "the head names no version", dataset.name)
+    by_number = {version.version: version for version in versions}
+    for version in versions:
+        before = by_number.get(version.version - 1)
+        linked = version.parent == (before.commit if before else None)
+        report.expect(linked, "I3", "the parent is not the version before", f"{dataset.name}@{version.version}")
+
+
+async def _check_whole(version: Version, lake: Lake, report: Report) -> None:
+    where = f"{version.project}/{version.dataset}@{version.version}"
+    whole = await lake.commit_is_whole(version.project, version.commit)
+    report.expect(whole, "I2", f"commit object {version.commit} is missing or altered", where)
+    gone = await lake.missing(version.project, "manifests", [version.manifest])
+    report.expect(not gone, "I2", f"manifest {version.manifest} is missing", where)
+    if gone:
+        return
+    contents = await lake.contents(version.project, version.manifest)
+    same = (contents.tree_root, contents.files, contents.bytes) == (version.tree_root, version.files, version.bytes)
+    report.expect(same, "I2", "the manifest does not hold what the version says", where)
+    lost = await lake.missing(version.project, "packs", list(contents.packs))
+    lost += await lake.missing(version.project, "chunks", list(contents.chunks))
+    report.expect(not lost, "I2", f"{len(lost)} objects are missing, first {lost[:1]}", where)

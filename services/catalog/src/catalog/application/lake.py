@@ -1,0 +1,60 @@
+"""The object store as the catalog uses it: what a version consists of, and the object that commits it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+ObjectKind = Literal["packs", "chunks", "manifests", "commits"]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a manifest says when it is read."""
+
+    tree_root: str
+    files: int
+    bytes: int
+    packs: tuple[str, ...]
+    chunks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CommitDraft:
+    """What goes into a commit object."""
+
+    parents: tuple[str, ...]
+    tree_root: str
+    manifest: str
+    files: int
+    bytes: int
+    author: str
+    message: str
+    at: datetime
+    lineage: dict[str, Any] = field(default_factory=dict)
+
+
+class Lake(Protocol):
+    """Dataset objects of all projects."""
+
+    async def contents(self, project: str, manifest: str) -> Contents:
+        """Read a manifest and recompute what it holds. Raises ObjectMissing, Corrupt."""
+
+    async def missing(self, project: str, kind: ObjectKind, ids: list[str]) -> list[str]:
+        """Return the ids that are not in the object store."""
+
+    async def write_commit(self, project: str, draft: CommitDraft) -> str:
+        """Write the commit object, create-only, and return its id; "already there" is success."""
+
+    async def commit_is_whole(self, project: str, commit: str) -> bool:
+        """Return whether the commit object is there and its bytes match its id."""
+
+    async def presign(self, method: Literal["GET", "PUT"], project: str, kind: ObjectKind, object_id: str) -> str:
+        """Return a URL that allows `method` on one object for 15 minutes."""
+
+    async def size_of(self, key: str) -> int | None:
+        """Return the size in bytes of an object by key, or None if it is not there."""
+
+    async def digest_of(self, key: str) -> str:
+        """Return the BLAKE3 of an object's bytes."""

@@ -1,0 +1,100 @@
+"""Finding versions, and letting clients at their bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from catalog.application.caller import Caller
+from catalog.application.lake import Lake, ObjectKind
+from catalog.application.ports import Documents
+from catalog.domain.datasets import Dataset, Version, dataset_id, parse_reference, version_id
+from catalog.errors import AmbiguousVersion, DatasetNotFound, VersionNotFound
+from millrace.errors import NotFound
+
+MAX_PARALLEL = 16
+
+
+async def find_dataset(project: str, name: str, *, documents: Documents) -> Dataset:
+    """Return a dataset.
+
+    Raises:
+        DatasetNotFound: there is none of that name in the project.
+    """
+    dataset = await documents.datasets.get(dataset_id(project, name))
+    if dataset is None:
+        raise DatasetNotFound(f"no dataset {name}")
+    return dataset
+
+
+async def find_version(project: str, name: str, reference: str, *, documents: Documents) -> Version:
+    """Return the version that a number, a commit (prefix) or `latest` means.
+
+    Raises:
+        VersionNotFound: there is none.
+        AmbiguousVersion: the prefix fits several.
+    """
+    parsed = parse_reference(reference)
+    if parsed.prefix is not None:
+        where = {"project": project, "dataset": name}
+        found = await documents.versions.find(where, prefix=("commit", parsed.prefix), order="commit", limit=2)
+        if len(found) > 1:
+            raise AmbiguousVersion(f"commit prefix {parsed.prefix} fits several versions of {name}")
+        version = found[0] if found else None
+    else:
+        number = parsed.number
+        if number is None:
+            dataset = await find_dataset(project, name, documents=documents)
+            number = dataset.head.version if dataset.head else 0
+        version = await documents.versions.get(version_id(project, name, number))
+    if version is None:
+        raise VersionNotFound(f"no version {reference} of dataset {name}")
+    return version
+
+
+@dataclass(frozen=True)
+class WantedObject:
+    """An object by kind and id."""
+
+    kind: ObjectKind
+    id: str
+
+
+async def open_uploads(
+    name: str, objects: list[WantedObject], caller: Caller, *, documents: Documents, lake: Lake
+) -> list[dict[str, str | None]]:
+    """Return for each object a URL to PUT it to, or None where the lake has it already."""
+    await find_dataset(caller.project, name, documents=documents)
+    limit = asyncio.Semaphore(MAX_PARALLEL)
+
+    async def one(wanted: WantedObject) -> dict[str, str | None]:
+        async with limit:
+            gone = await lake.missing(caller.project, wanted.kind, [wanted.id])
+            url = await lake.presign("PUT", caller.project, wanted.kind, wanted.id) if gone else None
+        return {"kind": wanted.kind, "id": wanted.id, "url": url}
+
+    return list(await asyncio.gather(*(one(wanted) for wanted in objects)))
+
+
+async def open_downloads(version: Version, objects: list[WantedObject], *, lake: Lake) -> list[dict[str, str]]:
+    """Return for each object of the version a URL to GET it from.
+
+    Raises:
+        NotFound: an object is no part of this version.
+    """
+    allowed = {("manifests", version.manifest), ("commits", version.commit)}
+    allowed |= {("packs", pack) for pack in version.packs}
+    if any(wanted.kind == "chunks" for wanted in objects):
+        contents = await lake.contents(version.project, version.manifest)
+        allowed |= {("chunks", chunk) for chunk in contents.chunks}
+    for wanted in objects:
+        if (wanted.kind, wanted.id) not in allowed:
+            raise NotFound(f"{wanted.kind}/{wanted.id} is no part of {version.dataset}@{version.version}")
+    return [
+        {
+            "kind": wanted.kind,
+            "id": wanted.id,
+            "url": await lake.presign("GET", version.project, wanted.kind, wanted.id),
+        }
+        for wanted in objects
+    ]

@@ -1,0 +1,101 @@
+"""Datasets and their versions: a head that only ever moves forward from the parent it was read at."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from catalog.domain.entity import Entity, key
+from catalog.errors import HeadMoved
+from millrace.errors import Invalid
+
+PREFIX_LENGTH = 8
+"""Fewest hex digits that may stand for a commit."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The newest version of a dataset."""
+
+    version: int
+    commit: str
+    tree_root: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Entity):
+    """A named line of versions."""
+
+    name: str
+    description: str = ""
+    head: Head | None = None
+    created_by: str
+    created_at: datetime
+
+    def advance(self, *, parent: str | None, commit: str, tree_root: str) -> Dataset:
+        """Return the dataset with its head one version further.
+
+        Raises:
+            HeadMoved: the head is not (any more) the parent that the writer built upon.
+        """
+        current = self.head.commit if self.head else None
+        if current != parent:
+            raise HeadMoved(
+                f"the head of {self.name} moved", hint="sync again on top of the new head", head=current, parent=parent
+            )
+        number = self.head.version + 1 if self.head else 1
+        return replace(self, head=Head(version=number, commit=commit, tree_root=tree_root))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version(Entity):
+    """One immutable version: what the commit object says, and its number."""
+
+    dataset: str
+    version: int
+    commit: str
+    parent: str | None
+    tree_root: str
+    manifest: str
+    files: int
+    bytes: int
+    packs: tuple[str, ...] = ()
+    author: str
+    message: str = ""
+    lineage: dict[str, Any] = field(default_factory=dict)
+    created_at: datetime
+
+
+def dataset_id(project: str, name: str) -> str:
+    """Return the id of a dataset."""
+    return key(project, name)
+
+
+def version_id(project: str, dataset: str, version: int) -> str:
+    """Return the id of a dataset version; uniqueness of numbers rests on it."""
+    return key(project, dataset, version)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A parsed version reference: exactly one of number, commit prefix, or neither (the head)."""
+
+    number: int | None = None
+    prefix: str | None = None
+
+
+def parse_reference(text: str) -> Reference:
+    """Parse `latest`, a version number, or a commit (or at least eight hex digits of one).
+
+    Raises:
+        Invalid: it is none of these.
+    """
+    if text == "latest":
+        return Reference()
+    if re.fullmatch(r"[1-9][0-9]{0,6}", text):
+        return Reference(number=int(text))
+    if re.fullmatch(rf"[0-9a-f]{{{PREFIX_LENGTH},64}}", text):
+        return Reference(prefix=text)
+    raise Invalid("a version is a number, `latest`, or at least eight hex digits of its commit")

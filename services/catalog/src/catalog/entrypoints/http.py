@@ -1,0 +1,63 @@
+"""The gateway's HTTP app: every resource's routes, what is forwarded, the documentation, the console."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter, FastAPI
+
+from catalog import console
+from catalog.adapters.forward import Forwarder
+from catalog.application.catalog import Catalog
+from catalog.entrypoints import docs
+from catalog.entrypoints.routes import (
+    datasets,
+    deployments,
+    events,
+    forwarded,
+    models,
+    operations,
+    policies,
+    runs,
+    tokens,
+)
+from millrace.auth import Authenticator
+from millrace.http import create_app
+from millrace.runtime import Runtime
+
+MIB = 1024 * 1024
+BODY_LIMITS = {"/v1/datasets/": 16 * MIB, "/v1/policies/": 64 * 1024, "/v1/tokens": 16 * 1024}
+"""Path prefix → largest body in bytes, where it is not the usual 1 MiB."""
+
+ROUTERS: tuple[APIRouter, ...] = (
+    datasets.router,
+    policies.router,
+    runs.router,
+    models.router,
+    deployments.router,
+    events.router,
+    tokens.router,
+    operations.router,
+)
+
+
+def make_app(
+    catalog: Catalog,
+    *,
+    runtime: Runtime,
+    authenticator: Authenticator,
+    forwarder: Forwarder,
+    pages: Sequence[APIRouter] = (),
+) -> FastAPI:
+    """Return the app. `pages` are routers for people, such as the console's."""
+    app = create_app(
+        "Millrace",
+        runtime=runtime,
+        authenticator=authenticator,
+        routers=[*ROUTERS, forwarded.forwarded_routes(forwarder), docs.router, *pages],
+        body_limits=BODY_LIMITS,
+        docs=True,
+    )
+    app.state.catalog = catalog
+    console.install(app)
+    return app

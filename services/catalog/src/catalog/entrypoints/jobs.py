@@ -1,0 +1,64 @@
+"""What the catalog does without being asked: reconcilers, each a step that may be repeated for ever."""
+
+from __future__ import annotations
+
+import structlog
+
+from catalog.application.catalog import Catalog
+from catalog.application.policies.execute import execute_policies
+from catalog.application.projections.repair import repair
+from catalog.application.sequencer import BATCH, chain_audit, number_events
+from millrace.runtime import Reconciler
+
+log = structlog.get_logger(__name__)
+
+POLICIES_SECONDS = 2.0
+NUMBERS_SECONDS = 1.0
+CHAIN_SECONDS = 2.0
+REPAIR_SECONDS = 30.0
+MAX_DUE = 100
+
+
+def policies(catalog: Catalog) -> Reconciler:
+    """Run policies for logged events that nobody has dealt with, whether or not the bus brought them."""
+
+    async def step() -> None:
+        for row in await catalog.documents.log.find({"policies": "due"}, limit=MAX_DUE):
+            await catalog.in_unit(execute_policies, row, clock=catalog.clock)
+
+    return Reconciler("policies", step, interval=POLICIES_SECONDS, clock=catalog.clock)
+
+
+def numbers(catalog: Catalog) -> Reconciler:
+    """Give new events their positions, and wake the streams."""
+
+    async def step() -> None:
+        while True:
+            numbered: int = await catalog.transact(number_events)
+            if numbered:
+                catalog.numbered.ring()
+            if numbered < BATCH:
+                return
+
+    return Reconciler("event-numbers", step, interval=NUMBERS_SECONDS, clock=catalog.clock)
+
+
+def chain(catalog: Catalog) -> Reconciler:
+    """Link new audit rows to the chain."""
+
+    async def step() -> None:
+        while await catalog.transact(chain_audit) == BATCH:
+            pass
+
+    return Reconciler("audit-chain", step, interval=CHAIN_SECONDS, clock=catalog.clock)
+
+
+def projections(catalog: Catalog) -> Reconciler:
+    """Bring projections to what the log says, and report what the log lacks."""
+
+    async def step() -> None:
+        gaps = await repair(catalog.documents, catalog.transact, catalog.clock)
+        if gaps:
+            log.warning("events are missing from the log", aggregates=gaps[:20], count=len(gaps))
+
+    return Reconciler("projections", step, interval=REPAIR_SECONDS, clock=catalog.clock)

@@ -1,0 +1,112 @@
+"""/v1/datasets: datasets, versions, uploads, commits, downloads."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path
+from fastapi.responses import JSONResponse
+
+from catalog.application import views
+from catalog.application.caller import Caller
+from catalog.application.datasets import CommitDataset, commit_dataset, describe_dataset
+from catalog.application.versions import (
+    WantedObject,
+    find_dataset,
+    find_version,
+    open_downloads,
+    open_uploads,
+)
+from catalog.entrypoints.bodies import CommitBody, DatasetBody, DownloadsBody, UploadsBody, plain
+from catalog.entrypoints.dependencies import After, Here, Limit, Name, answer, may, page
+from millrace.errors import Invalid
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+Reader = Annotated[Caller, Depends(may("datasets:read"))]
+Writer = Annotated[Caller, Depends(may("datasets:write"))]
+Ref = Annotated[str, Path(max_length=64, description="a number, a commit or a prefix of one, or `latest`")]
+
+
+@router.put("/{name}")
+async def put_dataset(name: Name, body: DatasetBody, caller: Writer, catalog: Here) -> JSONResponse:
+    """Create a dataset, or change its description."""
+    return answer(await catalog.in_unit(describe_dataset, name, body.description, caller, clock=catalog.clock))
+
+
+@router.get("")
+async def list_datasets(caller: Reader, catalog: Here, limit: Limit = 100, after: After = None) -> dict[str, Any]:
+    """List the datasets of a project by name."""
+    start = f"{caller.project}/{after}" if after else None
+    found = await catalog.documents.datasets.find({"project": caller.project}, after=start, limit=limit)
+    return page([views.dataset(item) for item in found], limit, found[-1].name if found else None)
+
+
+@router.get("/{name}")
+async def get_dataset(name: Name, caller: Reader, catalog: Here) -> dict[str, Any]:
+    """Return a dataset with its head."""
+    return views.dataset(await find_dataset(caller.project, name, documents=catalog.documents))
+
+
+@router.post("/{name}/uploads")
+async def post_uploads(name: Name, body: UploadsBody, caller: Writer, catalog: Here) -> dict[str, Any]:
+    """Return for each object a presigned URL to PUT it to; `url` is null where the lake has it already."""
+    wanted = [WantedObject(item.kind, item.id) for item in body.objects]
+    items = await open_uploads(name, wanted, caller, documents=catalog.documents, lake=catalog.lake)
+    return {"items": items, "next": None}
+
+
+@router.post("/{name}/commits", status_code=201)
+async def post_commit(name: Name, body: CommitBody, caller: Writer, catalog: Here) -> JSONResponse:
+    """Verify what was uploaded and make it the next version: 201, or 200 if the head holds the same tree already."""
+    cmd = CommitDataset(
+        dataset=name,
+        manifest=body.manifest,
+        tree_root=body.tree_root,
+        files=body.files,
+        bytes=body.bytes,
+        parent=body.parent,
+        packs=tuple(body.packs),
+        message=body.message,
+        lineage=plain(body.lineage),
+    )
+    reply = await commit_dataset(
+        cmd,
+        caller,
+        documents=catalog.documents,
+        transact=catalog.transact,
+        lake=catalog.lake,
+        clock=catalog.clock,
+    )
+    return answer(reply)
+
+
+@router.get("/{name}/versions")
+async def list_versions(
+    name: Name, caller: Reader, catalog: Here, limit: Limit = 100, after: After = None
+) -> dict[str, Any]:
+    """List versions, newest first."""
+    await find_dataset(caller.project, name, documents=catalog.documents)
+    if after is not None and not (after.isascii() and after.isdecimal() and len(after) < 10):
+        raise Invalid("`after` is the `next` of a page of versions")
+    found = await catalog.documents.versions.find(
+        {"project": caller.project, "dataset": name},
+        order="version",
+        descending=True,
+        after=int(after) if after else None,
+        limit=limit,
+    )
+    return page([views.version(item) for item in found], limit, str(found[-1].version) if found else None)
+
+
+@router.get("/{name}/versions/{ref}")
+async def get_version(name: Name, ref: Ref, caller: Reader, catalog: Here) -> dict[str, Any]:
+    """Return one version."""
+    return views.version(await find_version(caller.project, name, ref, documents=catalog.documents))
+
+
+@router.post("/{name}/versions/{ref}/downloads")
+async def post_downloads(name: Name, ref: Ref, body: DownloadsBody, caller: Reader, catalog: Here) -> dict[str, Any]:
+    """Return for each object of the version a presigned URL to GET it from."""
+    version = await find_version(caller.project, name, ref, documents=catalog.documents)
+    wanted = [WantedObject(item.kind, item.id) for item in body.objects]
+    return {"items": await open_downloads(version, wanted, lake=catalog.lake), "next": None}

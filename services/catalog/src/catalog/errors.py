@@ -1,0 +1,83 @@
+"""What the catalog refuses, by name."""
+
+from __future__ import annotations
+
+from millrace.errors import Conflict, Invalid, NotFound
+
+
+class DatasetNotFound(NotFound):
+    """No such dataset in this project."""
+
+    code = "dataset-not-found"
+
+
+class VersionNotFound(NotFound):
+    """No such version of the dataset."""
+
+    code = "version-not-found"
+
+
+class AmbiguousVersion(Invalid):
+    """The commit prefix fits more than one version."""
+
+    code = "ambiguous-version"
+
+
+class ContentMismatch(Invalid):
+    """The manifest does not say what the commit request says."""
+
+    code = "content-mismatch"
+
+
+class ObjectMissing(Invalid):
+    """Something that the request names is not in the object store."""
+
+    code = "object-missing"
+
+
+class HeadMoved(Conflict):
+    """The dataset's head is not the parent that the writer built upon."""
+
+    code = "head-moved"
+
+
+class RunNotFound(NotFound):
+    """No such run in this project."""
+
+    code = "run-not-found"
+
+
+class ModelNotFound(NotFound):
+    """No such model, or no such version of it."""
+
+    code = "model-not-found"
+
+
+class PolicyNotFound(NotFound):
+    """No such policy in this project."""
+
+    code = "policy-not-found"
+
+
+class DeploymentNotFound(NotFound):
+    """No such deployment in this project."""
+
+    code = "deployment-not-found"
+
+
+class OperationNotFound(NotFound):
+    """No such operation in this project."""
+
+    code = "operation-not-found"
+
+
+class TokenNotFound(NotFound):
+    """No such token."""
+
+    code = "token-not-found"
+
+
+class DeadLetterNotFound(NotFound):
+    """No such dead letter."""
+
+    code = "dead-letter-not-found"

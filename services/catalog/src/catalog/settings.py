@@ -1,0 +1,41 @@
+"""Settings of the catalog: `MILLRACE_CATALOG_…`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from millrace.errors import Invalid
+from millrace.settings import ServiceSettings, read_secret
+
+MIN_PEPPER = 16
+
+
+class CatalogSettings(ServiceSettings):
+    """What the catalog is told."""
+
+    model_config = SettingsConfigDict(env_prefix="MILLRACE_CATALOG_", extra="ignore", frozen=True)
+
+    port: int = Field(default=8700, ge=0, le=65_535)
+    mongo_database: str = Field(default="catalog", pattern=r"^[a-z0-9_-]{1,38}$")
+    pepper_file: Path | None = Field(default=None, description="the secret that API tokens are hashed with")
+    bootstrap_file: Path | None = Field(default=None, description="JSON list of the installation's own tokens")
+    webhook_origins: tuple[str, ...] = Field(
+        default=(), description="origins that may subscribe `POST /v1/events` as a webhook (Event Grid)"
+    )
+
+    @property
+    def pepper(self) -> bytes:
+        """Return the pepper.
+
+        Raises:
+            Invalid: none is configured, or it is too short to be one.
+        """
+        if self.pepper_file is None:
+            raise Invalid("no pepper file is configured", hint="set MILLRACE_CATALOG_PEPPER_FILE")
+        pepper = read_secret(self.pepper_file).get_secret_value().encode()
+        if len(pepper) < MIN_PEPPER:
+            raise Invalid(f"the pepper in {self.pepper_file} has fewer than {MIN_PEPPER} bytes")
+        return pepper
