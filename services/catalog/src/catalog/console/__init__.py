@@ -1,5 +1,5 @@
-"""The web console: server-rendered pages over the gateway's own HTTP API. It knows nothing that the API does not say."""
+"""The web console: server-rendered pages over the gateway's own HTTP API. It knows nothing that the API does not."""
 
-from catalog.console.pages import router
+from catalog.console.install import ANONYMOUS_PATHS, install
 
-__all__ = ["router"]
+__all__ = ["ANONYMOUS_PATHS", "install"]

@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+NOTHING = "\N{EN DASH}"
+"""What stands where there is nothing to show."""
+
 _STATES = {
     "ready": "good",
     "completed": "good",
@@ -24,31 +27,31 @@ _STATES = {
 def size(value: float | None) -> str:
     """Return bytes as a person reads them: `1.4 MB`."""
     if value is None:
-        return "–"
+        return NOTHING
     amount = float(value)
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if amount < 1_000 or unit == "TB":
             return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
         amount /= 1_000
-    return "–"
+    return NOTHING
 
 
 def number(value: Any) -> str:
     """Return a number with thin group separators, or three significant decimals."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return "–" if value is None else str(value)
+        return NOTHING if value is None else str(value)
     return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else f"{value:.4g}"
 
 
 def short(value: str | None) -> str:
     """Return the first twelve characters of a digest or id."""
-    return (value or "–")[:12]
+    return (value or NOTHING)[:12]
 
 
 def moment(value: str | None) -> str:
     """Return an ISO time as `25 Nov 14:03:07` UTC."""
     if not value:
-        return "–"
+        return NOTHING
     try:
         parsed = datetime.fromisoformat(value)
     except ValueError:

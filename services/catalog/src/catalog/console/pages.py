@@ -79,7 +79,7 @@ async def login(request: Request, token: Annotated[str, Form(max_length=256)]) -
 
 
 @router.post("/logout")
-async def logout(request: Request, api: Api) -> Response:
+async def logout(api: Api) -> Response:
     """End the session, here and on the server."""
     await api.delete("/v1/tokens/session")
     response = RedirectResponse(f"{PREFIX}/login", status_code=303)
