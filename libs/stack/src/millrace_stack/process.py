@@ -111,11 +111,11 @@ def marked(marker: str) -> list[psutil.Process]:
 
 
 def tail(path: Path, lines: int = 12) -> str:
-    """Return the last lines of a log file, for an error message."""
+    """Return the last lines of a log file (of its last 256 KiB)."""
     try:
         with path.open("rb") as file:
             file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - 16_384))
+            file.seek(max(0, file.tell() - 262_144))
             text = file.read().decode(errors="replace")
     except OSError:
         return ""

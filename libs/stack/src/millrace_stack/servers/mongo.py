@@ -18,6 +18,7 @@ from millrace_stack.servers import accepts, private_folder
 REPLICA_SET = "rs0"
 ADMIN = "millrace-stack"
 _UNAUTHORIZED = 13
+_ALREADY_INITIALIZED = 23
 _AUTHENTICATION_FAILED = 18
 _USER_EXISTS = 51_003
 
@@ -80,14 +81,15 @@ class MongoServer:
         """Return None once the node is primary; the first time it is asked to be one, and its users are made."""
         if not accepts(self.port):
             return "it does not listen yet"
+        if self._prepared:
+            return None
         try:
             with self._client() as client:
                 hello = client.admin.command("hello")
                 if not hello.get("isWritablePrimary"):
                     return self._become_primary(hello)
-            if not self._prepared:
-                self._make_users()
-                self._prepared = True
+            self._make_users()
+            self._prepared = True
         except PyMongoError as error:
             return f"{type(error).__name__}: {str(error)[:200]}"
         return None
@@ -99,16 +101,21 @@ class MongoServer:
         return MongoClient(self.uri, serverSelectionTimeoutMS=2_000, timeoutMS=4_000, **credentials)
 
     def _become_primary(self, hello: dict[str, Any]) -> str:
+        if not hello.get("isreplicaset"):
+            return "the election is not over yet"
         wanted = {"_id": 0, "host": f"127.0.0.1:{self.port}"}
-        if hello.get("isreplicaset"):
+        try:
             with self._client() as client:
                 client.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": [wanted]})
+        except OperationFailure as error:
+            if error.code not in {_UNAUTHORIZED, _ALREADY_INITIALIZED}:
+                raise
+        else:
             return "the replica set was just initiated"
-        if hello.get("secondary") or "setName" in hello:
-            return "the election is not over yet"
         with self._client(admin=True) as client:  # the port changed since the set was made: name the node anew
             config = client.admin.command("replSetGetConfig")["config"]
-            config["members"], config["version"] = [wanted], config["version"] + 1
+            config["members"][0] |= wanted
+            config["version"] += 1
             client.admin.command("replSetReconfig", config, force=True)
         return "the replica set was told its new port"
 

@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
-
-from millrace_stack import binaries
+from millrace_stack import binaries, http_probe
 from millrace_stack.process import Command
 from millrace_stack.servers import private_folder
 
@@ -55,8 +53,4 @@ class PrometheusServer:
 
     def why_not_ready(self) -> str | None:
         """Return None once the server answers queries."""
-        try:
-            answer = httpx.get(f"{self.url}/-/ready", timeout=1.0)
-        except httpx.HTTPError as error:
-            return f"no answer: {type(error).__name__}"
-        return None if answer.status_code == httpx.codes.OK else f"it answers {answer.status_code}"
+        return http_probe.why_not_ok(self.port, "/-/ready", seconds=1.0)

@@ -8,13 +8,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 from minio import Minio
 from minio.error import MinioException
 from urllib3 import PoolManager, Retry, Timeout
 from urllib3.exceptions import HTTPError
 
-from millrace_stack import binaries
+from millrace_stack import binaries, http_probe
 from millrace_stack.process import Command
 from millrace_stack.servers import private_folder
 
@@ -36,6 +35,7 @@ class SeaweedServer:
     region: str = REGION
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     name: str = "s3"
+    _prepared: bool = False
 
     @property
     def endpoint(self) -> str:
@@ -64,9 +64,11 @@ class SeaweedServer:
     def why_not_ready(self) -> str | None:
         """Return None once the wanted buckets exist, or could be made."""
         try:
-            httpx.get(f"{self.endpoint}/status", timeout=1.0)
-        except httpx.HTTPError as error:
-            return f"no answer: {type(error).__name__}"
+            http_probe.get(self.ports[0], "/status", seconds=1.0)
+        except OSError as error:
+            return f"no answer: {error.strerror or error}"
+        if self._prepared:
+            return None
         try:
             with client(self.endpoint, self.access_key, self.secret_key, region=self.region) as s3:
                 s3.list_buckets()
@@ -74,6 +76,7 @@ class SeaweedServer:
                 make_bucket(bucket, self.endpoint, self.access_key, self.secret_key, region=self.region)
         except (MinioException, HTTPError, ValueError) as error:
             return f"{type(error).__name__}: {str(error)[:200]}"
+        self._prepared = True
         return None
 
 

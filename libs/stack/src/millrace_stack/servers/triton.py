@@ -6,8 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
+from millrace_stack import http_probe
 from millrace_stack.process import Command
 from millrace_stack.servers import private_folder
 from millrace_stack.triton_env import TritonEnvironment
@@ -62,8 +61,4 @@ class TritonServer:
 
     def why_not_ready(self) -> str | None:
         """Return None once the server answers; it has no model then, which is right."""
-        try:
-            answer = httpx.get(f"http://{self.http}/v2/health/ready", timeout=1.0)
-        except httpx.HTTPError as error:
-            return f"no answer: {type(error).__name__}"
-        return None if answer.status_code == httpx.codes.OK else f"it answers {answer.status_code}"
+        return http_probe.why_not_ok(self.ports[0], "/v2/health/ready", seconds=1.0)
