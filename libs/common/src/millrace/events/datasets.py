@@ -36,7 +36,7 @@ class DatasetCommitted(EventData):
     commit: Digest
     tree_root: Digest
     manifest: Digest
-    parent: Digest | None
+    parent: Digest | None = None
     files: int = Field(ge=0)
     bytes: int = Field(ge=0)
     message: Text = ""
