@@ -14,7 +14,7 @@ class DriftMonitorSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="MILLRACE_DRIFT_MONITOR_", extra="ignore", frozen=True)
 
     port: int = Field(default=8705, ge=0, le=65_535)
-    mongo_database: str = Field(default="drift-monitor", pattern=r"^[a-z0-9_-]{1,38}$")
+    mongo_database: str = Field(default="drift_monitor", pattern=r"^[a-z0-9_-]{1,38}$")
 
     window_rows: int = Field(default=100, ge=10, le=1_000_000, description="captured rows of one revision per window")
     min_rows: int = Field(default=30, ge=1, description="rows below which a window says nothing")

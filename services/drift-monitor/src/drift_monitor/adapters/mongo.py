@@ -134,9 +134,9 @@ class MongoWindows(_Repository):
         document = documents.closed_document(closed)
         await self._insert(document["_id"], document)
 
-    async def page(self, project: str, deployment: str, *, limit: int, before: int | None) -> Page:
-        """Return closed windows as documents, newest first."""
-        query: Query = {"project": project, "deployment": deployment}
+    async def page(self, project: str, deployment: str, revision: int, *, limit: int, before: int | None) -> Page:
+        """Return the closed windows of a deployment's revision as documents, newest first."""
+        query: Query = {"project": project, "deployment": deployment, "deployment_revision": revision}
         if before is not None:
             query["number"] = {"$lt": before}
         return await self._many(query, sort=("number", DESCENDING), limit=limit, hide=("counts", "exemplars"))

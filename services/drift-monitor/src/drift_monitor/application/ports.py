@@ -84,8 +84,8 @@ class Windows(Protocol):
             Conflict: this number is closed already.
         """
 
-    async def page(self, project: str, deployment: str, *, limit: int, before: int | None) -> Page:
-        """Return closed windows as documents, newest first."""
+    async def page(self, project: str, deployment: str, revision: int, *, limit: int, before: int | None) -> Page:
+        """Return the closed windows of a deployment's revision as documents, newest first."""
 
     async def census(self) -> dict[str, tuple[int, int, int]]:
         """Return for each checkpoint id (windows, rows, highest number) of its closed windows."""

@@ -8,7 +8,7 @@ from drift_monitor.application.ports import MonitorUnitOfWork, Registry, Reposit
 from drift_monitor.domain.watch import Watch
 from drift_monitor.errors import WatchMissing
 from millrace.documents.ports import Transact
-from millrace.errors import MillraceError, NotFound
+from millrace.errors import MillraceError
 from millrace.events import AnyEvent, DeploymentReady, encode
 from millrace.inference import BatchHeader
 
@@ -77,7 +77,7 @@ class WatchBook:
     async def _adopt(self, watch: Watch) -> Watch:
         try:
             found = await self._registry.watch_of(watch)
-        except NotFound as error:
+        except MillraceError as error:
             raise WatchMissing(f"revision {watch.id} is not known yet: {error.message}") from None
         log.info("watch found by asking", watch=watch.id, reference=found.reference)
         await self._transact(lambda uow: start_watch(found, uow=uow))

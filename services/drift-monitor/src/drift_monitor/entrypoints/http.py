@@ -27,7 +27,7 @@ LabelReader = Annotated[Principal, Depends(requires("labels:read"))]
 Annotator = Annotated[Principal, Depends(requires("labels:write"))]
 Checker = Annotated[Principal, Depends(requires_platform("fsck:read"))]
 Name = Annotated[str, Path(pattern=NAME_PATTERN)]
-Limit = Annotated[int, Query(ge=1, le=500, description="at most this many")]
+Limit = Annotated[int, Query(ge=1, le=1_000, description="at most this many")]
 Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -66,17 +66,20 @@ def drift_router(kept: Repositories) -> APIRouter:
         name: Name,
         _: DriftReader,
         project: ProjectName = "default",
-        limit: Limit = 50,
+        *,
+        limit: Limit = 200,
+        revision: Annotated[int | None, Query(ge=1, description="whose windows; the newest by default")] = None,
         before: Annotated[int | None, Query(ge=0, description="only windows with lower numbers")] = None,
     ) -> dict[str, Any]:
-        """Return a watched deployment: revisions, the window that fills, closed windows (newest first), incident."""
+        """Return a watched deployment: revisions, closed windows of one (newest first), incident."""
         watches = [
             watch for watch in await kept.watches.every() if (watch.project, watch.deployment) == (project, name)
         ]
         if not watches:
             raise WatchNotFound(f"deployment {name!r} is not watched")
         checkpoint = await kept.checkpoints.get(project, name)
-        windows = await kept.windows.page(project, name, limit=limit, before=before)
+        shown = revision or watches[-1].deployment_revision
+        windows = await kept.windows.page(project, name, shown, limit=limit, before=before)
         more = windows[-1]["number"] if len(windows) == limit else None
         return {
             **views.deployment(watches[-1], checkpoint),

@@ -58,6 +58,7 @@ def window(document: View) -> View:
     return {
         **{name: document[name] for name in kept},
         "revision": document["deployment_revision"],
+        "alert": document["outcome"] == "alert",
         "first_at": moment(document["first_at"]),
         "last_at": moment(document["last_at"]),
         "closed_at": document["created_at"].isoformat(),
