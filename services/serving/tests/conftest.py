@@ -333,9 +333,20 @@ async def service(service_settings: tuple[ServingSettings, SharedSettings]) -> A
         yield running
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def kit() -> Any:
     """The builders of this file, for tests that are imported without a package."""
     import sys
 
     return sys.modules[__name__]
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port on which nobody listens."""
+    import socket
+
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port

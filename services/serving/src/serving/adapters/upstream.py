@@ -199,3 +199,4 @@ class Upstream:
             if connection.transport is not None:
                 connection.transport.close()
         self._idle.clear()
+        await asyncio.sleep(0)  # the loop closes the sockets in its next turn
