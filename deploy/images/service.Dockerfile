@@ -5,6 +5,7 @@ ARG PYTHON=3.12
 
 FROM python:${PYTHON}-slim-bookworm AS build
 ARG MEMBER
+ARG WITH=millrace-common
 WORKDIR /src
 COPY tools/uv-requirements.txt /tmp/uv-requirements.txt
 RUN pip install --no-cache-dir --require-hashes -r /tmp/uv-requirements.txt
@@ -12,7 +13,7 @@ COPY pyproject.toml uv.lock ./
 COPY libs libs
 COPY services services
 ENV UV_PROJECT_ENVIRONMENT=/app UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1
-RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-dev --no-editable --package "${MEMBER}"
+RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-dev --no-editable --package "${MEMBER}" --package "${WITH}"
 
 FROM python:${PYTHON}-slim-bookworm
 ARG MODULE

@@ -147,6 +147,12 @@ def _count(name: str) -> int:
         return file.tell()
 
 
+def hits(folder: Path, name: str) -> int:
+    """Return how often the failpoint was passed by processes that count in `folder`."""
+    path = folder / f"{name}.hits"
+    return path.stat().st_size if path.exists() else 0
+
+
 def _due(name: str) -> _Armed | None:
     armed = _ARMED.get(name)
     if armed is None or _count(name) != armed.hit:

@@ -7,7 +7,11 @@ drawn. Then each service, Triton and the broker are killed once more at a free m
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from millrace.failpoints import hits, parse
 
 ALWAYS = {
     "catalog": ("commit.D8.before", 1),  # outbox before publish
@@ -42,6 +46,15 @@ class Plan:
         return [
             *points,
             *(f"at a free moment of stage {stage}: {', '.join(names)}" for stage, names in self.free.items()),
+        ]
+
+    def unfired(self, folder: Callable[[str], Path]) -> list[str]:
+        """Return the failpoints that were never reached often enough; `folder(service)` holds the hits."""
+        return [
+            f"{service} {name}@{armed.hit}"
+            for service, points in self.failpoints.items()
+            for name, armed in parse(points).items()
+            if hits(folder(service), name) < armed.hit
         ]
 
 

@@ -47,6 +47,8 @@ class MongoServer:
     users: tuple[MongoUser, ...] = ()
     cache_gb: float = 0.25
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    advertised: str | None = None
+    """Host and port under which other members and clients reach it, where that is not this machine's loopback."""
     name: str = "mongo"
     _prepared: bool = False
 
@@ -103,7 +105,7 @@ class MongoServer:
     def _become_primary(self, hello: dict[str, Any]) -> str:
         if not hello.get("isreplicaset"):
             return "the election is not over yet"
-        wanted = {"_id": 0, "host": f"127.0.0.1:{self.port}"}
+        wanted = {"_id": 0, "host": self.advertised or f"127.0.0.1:{self.port}"}
         try:
             with self._client() as client:
                 client.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": [wanted]})

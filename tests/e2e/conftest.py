@@ -1,0 +1,97 @@
+"""One whole platform for the end-to-end tests: every server and service, started once per worker."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+from millrace.clock import new_id
+from millrace_stack.config import StackConfig
+from millrace_stack.stack import Stack, down, up
+
+T = TypeVar("T")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--browser", action="store_true", help="run the tests that need a browser")
+
+
+class Platform:
+    """The running platform, asked over HTTP as the owner."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.urls = stack.state.urls
+        self.token = stack.layout.owner_token.read_text().strip()
+        self.http = httpx.Client(
+            base_url=self.urls["gateway"], timeout=15, headers={"authorization": f"Bearer {self.token}"}
+        )
+
+    def get(self, path: str, **params: Any) -> Any:
+        response = self.http.get(path, params=params)
+        assert response.is_success, f"GET {path}: {response.status_code} {response.text[:300]}"
+        return response.json()
+
+    def put(self, path: str, body: Any) -> Any:
+        response = self.http.put(path, json=body)
+        assert response.is_success, f"PUT {path}: {response.status_code} {response.text[:300]}"
+        return response.json()
+
+    def event(self, event_type: str, match: Callable[[dict[str, Any]], bool], seconds: float = 60) -> dict[str, Any]:
+        def look() -> dict[str, Any] | None:
+            found = self.get("/v1/events", type=event_type, order="newest", limit=100)["items"]
+            return next((event for event in found if match(event["data"])), None)
+
+        return until(f"event {event_type}", look, seconds)
+
+    def land(self, dataset: str, files: dict[str, bytes]) -> str:
+        """Put files below a fresh landing prefix of the lake, as an ETL job would; return the prefix's URI."""
+        from minio import Minio
+
+        layout = self.stack.layout
+        endpoint = self.urls["s3"].removeprefix("http://")
+        keys = layout.s3_access_key.read_text().strip(), layout.s3_secret_key.read_text().strip()
+        client = Minio(endpoint, access_key=keys[0], secret_key=keys[1], secure=False)
+        prefix = f"default/landing/{dataset}-{new_id()}/"
+        for path, data in files.items():
+            import io
+
+            client.put_object("millrace", prefix + path, io.BytesIO(data), len(data))
+        return f"s3://millrace/{prefix}"
+
+    def logs(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Return (service, record) of every JSON log line of every process."""
+        for path in sorted(Path(self.stack.layout.logs).glob("*.log")):
+            for line in path.read_text(errors="replace").splitlines():
+                if line.startswith("{"):
+                    try:
+                        yield path.stem, json.loads(line)
+                    except ValueError:
+                        continue
+
+
+def until(what: str, look: Callable[[], T | None], seconds: float = 60) -> T:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if (found := look()) is not None:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{what}: not within {seconds} s")
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    home = tmp_path_factory.mktemp("stack")
+    stack = up(home, StackConfig(ports="auto"), seconds=240)
+    try:
+        running = Platform(stack)
+        yield running
+        running.http.close()
+    finally:
+        down(home)
