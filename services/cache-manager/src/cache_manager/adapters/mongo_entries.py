@@ -1,0 +1,177 @@
+"""Entries on MongoDB. Leases live inside the entry's document: grants filter on its state, never on its revision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pymongo import ReturnDocument
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import DuplicateKeyError
+
+from cache_manager.adapters.entry_codec import charge_from, entry_document, entry_from, value
+from cache_manager.adapters.lease_grant import grant_stages
+from cache_manager.domain.charge import Charge
+from cache_manager.domain.entry import Asked, Cause, Desired, Entry, EvictReason, Grant
+from cache_manager.domain.states import PUBLISHED, Move, State, after
+from millrace.documents.indexes import Collection
+from millrace.errors import Fenced
+
+
+class MongoEntries:
+    """`Entries` on the collection `entries`."""
+
+    def __init__(self, collection: Collection, session: AsyncClientSession | None = None) -> None:
+        self._entries = collection
+        self._session = session
+
+    async def get(self, entry_id: str) -> Entry | None:
+        """Return an entry, or None."""
+        found = await self._entries.find_one({"_id": entry_id}, session=self._session)
+        return None if found is None else entry_from(found)
+
+    async def find(self, where: Mapping[str, Any], *, after: str = "", limit: int = 1_000) -> list[Entry]:
+        """Return entries whose fields equal `where` (a tuple: any of it) by id, beyond `after`."""
+        query = _query(where)
+        if after:
+            query["_id"] = {"$gt": after}
+        found = self._entries.find(query, session=self._session).sort("_id", 1).limit(limit)
+        return [entry_from(document) async for document in found]
+
+    async def restless(self) -> list[Entry]:
+        """Return the entries that may need work, oldest first."""
+        resting = [State.READY.value, State.ABSENT.value]
+        query = {
+            "$or": [
+                {"state": {"$nin": resting}},
+                {"state": State.READY.value, "desired": "absent"},
+                {"state": State.ABSENT.value, "desired": "present"},
+            ]
+        }
+        found = self._entries.find(query, session=self._session).sort("created_at", 1).limit(1_000)
+        return [entry_from(document) async for document in found]
+
+    async def add(self, entry: Entry) -> bool:
+        """Store a new entry; False if its id is taken."""
+        try:
+            await self._entries.insert_one(entry_document(entry), session=self._session)
+        except DuplicateKeyError:
+            return False
+        return True
+
+    async def wish(self, entry_id: str, desired: Desired, asked: Asked, cause: Cause) -> bool:
+        """Record what should be, unless a newer wish was recorded before; a FAILED entry is queued again."""
+        older = [
+            {"asked.sequence": {"$lt": asked.sequence}},
+            {"asked.sequence": asked.sequence, "asked.id": {"$lte": asked.id}},
+        ]
+        change: dict[str, Any] = {"desired": desired, "asked": value(asked), "cause": value(cause)}
+        if desired == "absent":
+            change["evict_reason"] = "cleared"
+        result = await self._entries.update_one(
+            {"_id": entry_id, "$or": older}, {"$set": change}, session=self._session
+        )
+        if result.matched_count and desired == "present":
+            await self._entries.update_one(
+                {"_id": entry_id, "state": State.FAILED.value},
+                {
+                    "$set": {"state": State.QUEUED.value, "attempts": 0, "retry_at": None, "reason": "asked for again"},
+                    "$inc": {"revision": 1},
+                },
+                session=self._session,
+            )
+        return result.matched_count == 1
+
+    async def claim(self, entry_id: str, token: int) -> Entry | None:
+        """Record a worker's token, unless a higher one was seen; return the entry as it is then."""
+        return await self._change({"_id": entry_id, "token": {"$lte": token}}, {"$set": {"token": token}})
+
+    async def move(self, entry: Entry, move: Move, **changes: Any) -> Entry:
+        """Change the state and further fields, if state and token are still those of `entry`."""
+        return await self._step(entry, state=after(entry.state, move), **changes)
+
+    async def note(self, entry: Entry, **changes: Any) -> Entry:
+        """Change fields in the same state."""
+        return await self._step(entry, **changes)
+
+    async def _step(self, entry: Entry, **changes: Any) -> Entry:
+        where = {"_id": entry.id, "state": entry.state.value, "token": entry.token}
+        fields = {name: value(field) for name, field in changes.items()}
+        changed = await self._change(where, {"$set": fields, "$inc": {"revision": 1}})
+        if changed is None:
+            raise Fenced(f"cache entry {entry.id} went on without this worker", entry=entry.id)
+        return changed
+
+    async def report(self, entry: Entry, *, fetched_bytes: int, progress: float) -> Desired | None:
+        """Record progress; return what is wished now, None if the worker was fenced."""
+        where = {"_id": entry.id, "token": entry.token}
+        numbers = {"fetched_bytes": fetched_bytes, "progress": progress}
+        changed = await self._change(where, {"$set": numbers})
+        return None if changed is None else changed.desired
+
+    async def evict(self, entry: Entry, *, reason: EvictReason, only_if_wished: Desired) -> Entry | None:
+        """Mark for eviction, if it is published, unleased, unused since it was read, and wished as said; else None."""
+        where = {
+            "_id": entry.id,
+            "state": {"$in": [state.value for state in PUBLISHED]},
+            "leases": {},
+            "uses": entry.uses,
+            "desired": only_if_wished,
+        }
+        fields = {
+            "state": State.EVICTING.value,
+            "desired": "absent",
+            "evict_reason": reason,
+            "reason": f"being evicted ({reason})",
+        }
+        return await self._change(where, {"$set": fields, "$inc": {"revision": 1}})
+
+    async def grant(self, entry_id: str, run: str) -> tuple[Entry, Grant] | None:
+        """Give a run its lease, if the entry is ready and wished present; else None."""
+        where = {"_id": entry_id, "state": State.READY.value, "desired": "present"}
+        granted = await self._change(where, grant_stages(run))
+        return None if granted is None else (granted, granted.leases[run])
+
+    async def renew(self, entry_id: str, run: str, token: int) -> bool:
+        """Raise the beat of a lease; False if it is gone."""
+        where = {"_id": entry_id, f"leases.{run}.token": token}
+        result = await self._entries.update_one(where, {"$inc": {f"leases.{run}.beat": 1}}, session=self._session)
+        return result.matched_count == 1
+
+    async def end(self, entry_id: str, run: str, grant: Grant) -> bool:
+        """Remove a lease, if it has this token (and beat, unless that is -1); the idle time starts at 0."""
+        where: dict[str, Any] = {"_id": entry_id, f"leases.{run}.token": grant.token}
+        if grant.beat >= 0:
+            where[f"leases.{run}.beat"] = grant.beat
+        change = {"$unset": {f"leases.{run}": ""}, "$set": {"idle_seconds": 0.0}}
+        result = await self._entries.update_one(where, change, session=self._session)
+        return result.matched_count == 1
+
+    async def age(self, entry: Entry, seconds: float) -> None:
+        """Add to the idle time of an entry that is ready, unleased, and was not used meanwhile."""
+        where = {"_id": entry.id, "state": State.READY.value, "leases": {}, "uses": entry.uses}
+        await self._entries.update_one(where, {"$inc": {"idle_seconds": seconds}}, session=self._session)
+
+    async def charged(self) -> dict[str, Charge]:
+        """Return the sum of the entries' charges by site."""
+        sums = {"bytes": {"$sum": "$charge.bytes"}, "inodes": {"$sum": "$charge.inodes"}}
+        cursor = await self._entries.aggregate([{"$group": {"_id": "$site", **sums}}], session=self._session)
+        return {row["_id"]: charge_from(row) async for row in cursor}
+
+    async def _change(self, where: Mapping[str, Any], change: Any) -> Entry | None:
+        changed = await self._entries.find_one_and_update(
+            where, change, return_document=ReturnDocument.AFTER, session=self._session
+        )
+        return None if changed is None else entry_from(changed)
+
+
+def _query(where: Mapping[str, Any]) -> dict[str, Any]:
+    query: dict[str, Any] = {}
+    for name, wanted in where.items():
+        if name == "leased":
+            query["leases"] = {"$ne": {}} if wanted else {}
+        elif isinstance(wanted, tuple):
+            query[name] = {"$in": [value(item) for item in wanted]}
+        else:
+            query[name] = value(wanted)
+    return query

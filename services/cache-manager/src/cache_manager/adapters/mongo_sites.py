@@ -1,0 +1,80 @@
+"""Sites on MongoDB: room is promised by one compare-and-set on the site's document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pymongo import ReturnDocument
+from pymongo.asynchronous.client_session import AsyncClientSession
+
+from cache_manager.adapters.entry_codec import SCHEMA_VERSION, site_from, value
+from cache_manager.domain.charge import Charge, Site
+from millrace.documents.indexes import Collection
+
+EVERY_PROJECT = "*"
+
+
+class MongoSites:
+    """`Sites` on the collection `sites`."""
+
+    def __init__(self, collection: Collection, session: AsyncClientSession | None = None) -> None:
+        self._sites = collection
+        self._session = session
+
+    async def get(self, site: str) -> Site | None:
+        """Return a site, or None."""
+        found = await self._sites.find_one({"_id": site}, session=self._session)
+        return None if found is None else site_from(found)
+
+    async def all(self) -> list[Site]:
+        """Return every site by name."""
+        return [site_from(found) async for found in self._sites.find(session=self._session).sort("_id", 1)]
+
+    async def put(self, site: Site) -> Site:
+        """Create a site, or change its path, capacity and origin; it is prepared anew."""
+        stored = await self._sites.find_one_and_update(
+            {"_id": site.id},
+            {
+                "$set": {
+                    "path": site.path,
+                    "capacity": value(site.capacity),
+                    "origin": site.origin,
+                    "prepared": False,
+                    "schema_version": SCHEMA_VERSION,
+                },
+                "$setOnInsert": {
+                    "project": EVERY_PROJECT,
+                    "charged": value(Charge()),
+                    "created_at": site.created_at,
+                },
+                "$inc": {"revision": 1},
+            },
+            upsert=True,
+            return_document=ReturnDocument.AFTER,
+            session=self._session,
+        )
+        assert stored is not None, "an upsert returns what it stored"  # noqa: S101
+        return site_from(stored)
+
+    async def prepared(self, site: Site) -> None:
+        """Record that the site's directory is marked as its own, if the site is still the one that was prepared."""
+        where = {"_id": site.id, "revision": site.revision}
+        await self._sites.update_one(where, {"$set": {"prepared": True}}, session=self._session)
+
+    async def charge(self, site: str, amount: Charge) -> bool:
+        """Promise room, if there is that much."""
+        fits = [
+            {"$lte": [{"$add": [f"$charged.{kind}", more]}, f"$capacity.{kind}"]}
+            for kind, more in (("bytes", amount.bytes), ("inodes", amount.inodes))
+        ]
+        where = {"_id": site, "$expr": {"$and": fits}}
+        result = await self._sites.update_one(where, _increase(amount), session=self._session)
+        return result.matched_count == 1
+
+    async def release(self, site: str, amount: Charge) -> None:
+        """Take a promise back."""
+        await self._sites.update_one({"_id": site}, _increase(Charge() - amount), session=self._session)
+
+
+def _increase(amount: Charge) -> dict[str, Any]:
+    return {"$inc": {"charged.bytes": amount.bytes, "charged.inodes": amount.inodes}}

@@ -1,0 +1,149 @@
+"""Blocking work on the directory of a site, called in threads by `site_folder`. Follows no link out of the site."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+MARKER = "_READY"
+OWNER = ".millrace-site"
+VERSIONS, STAGING, TRASH = "v", ".staging", ".trash"
+FOLDER_MODE = 0o750
+MAX_MARKER_BYTES = 64 * 1024
+
+
+def prepare(root: Path, site: str) -> str | None:
+    """Create the site's folders and mark the directory as its own; return why that cannot be, or None."""
+    root.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    owner = read_owner(root)
+    if owner is not None and owner != site:
+        return f"{root} belongs to site {owner}"
+    for name in (VERSIONS, STAGING, TRASH):
+        (root / name).mkdir(mode=FOLDER_MODE, exist_ok=True)
+    write_durably(root / OWNER, json.dumps({"format": 1, "site": site}).encode())
+    return None
+
+
+def read_owner(root: Path) -> str | None:
+    """Return the site that a directory is marked for, or None."""
+    document = read_json(root / OWNER)
+    return None if document is None else str(document.get("site"))
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the small JSON object in a file; None if there is none, or it is something else."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    with os.fdopen(handle, "rb") as file:
+        raw = file.read(MAX_MARKER_BYTES + 1)
+    try:
+        document = json.loads(raw) if len(raw) <= MAX_MARKER_BYTES else None
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: a temporary name, synced, renamed, its folder synced."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o440)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def rename(source: Path, target: Path) -> bool:
+    """Rename a folder and sync both parents; False if there is none. The target's parents are made."""
+    if not source.is_dir() or source.is_symlink():
+        return False
+    make_parents(target)
+    source.rename(target)
+    sync_folder(target.parent)
+    sync_folder(source.parent)
+    return True
+
+
+def make_parents(target: Path) -> None:
+    """Make the folder that `target` will lie in, durably."""
+    parent = target.parent
+    if not parent.is_dir():
+        parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        sync_folder(parent.parent)
+
+
+def names(folder: Path) -> list[str]:
+    """Return the names in a folder, sorted; none if it is not there."""
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208 - names, not paths
+    except FileNotFoundError:
+        return []
+
+
+def delete(path: Path) -> None:
+    """Delete a tree, its marker first, so that a half-deleted one never looks whole."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        (path / MARKER).unlink()
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+        return
+    shutil.rmtree(path, onerror=_gone_already)
+
+
+def _gone_already(_call: Any, _path: str, info: Any) -> None:
+    error = info[1]
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def measure(tree: Path) -> tuple[int, int]:
+    """Return files and bytes below a tree, its own marker left out."""
+    files = size = 0
+    stack = [os.fspath(tree)]
+    while stack:
+        with os.scandir(stack.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    stack.append(entry.path)
+                else:
+                    files += 1
+                    size += entry.stat(follow_symlinks=False).st_size
+    marker = tree / MARKER
+    with contextlib.suppress(FileNotFoundError):
+        size -= marker.lstat().st_size
+        files -= 1
+    return files, size
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Give `target` hard links to the regular files of `source`, its marker left out."""
+    target.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    for current, folders, files in os.walk(source, followlinks=False):
+        there = target / os.path.relpath(current, source)
+        for name in folders:
+            if not (Path(current) / name).is_symlink():
+                (there / name).mkdir(mode=FOLDER_MODE, exist_ok=True)
+        for name in files:
+            path = Path(current) / name
+            if path.is_symlink() or not path.is_file() or (name == MARKER and Path(current) == source):
+                continue
+            os.link(path, there / name, follow_symlinks=False)

@@ -1,0 +1,184 @@
+"""The directory of one site, worked on in threads of its own, so that an export that hangs stops nothing else.
+
+<root>/.millrace-site               whose directory this is
+<root>/v/<project>/<commit>/        a published tree, with `_READY` at its top
+<root>/.staging/<entry>.<token>/    being built by the holder of that token
+<root>/.trash/<entry>.<id>/         left its final path, waits to be deleted
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from cache_manager.adapters import site_disk as disk
+from cache_manager.application.ports import Found, Marker
+from cache_manager.domain.names import EntryKey
+from cache_manager.errors import SiteInvalid
+from millrace.clock import new_id
+from millrace.errors import DeadlineExceeded
+
+T = TypeVar("T")
+
+QUICK_SECONDS = 10.0
+LONG_SECONDS = 6 * 3_600.0
+THREADS = 8
+
+_MARKER: TypeAdapter[Marker] = TypeAdapter(Marker)
+
+
+class DiskSite:
+    """`SiteFolder` on a mounted directory. Needs `close()` at the end."""
+
+    def __init__(self, site: str, root: Path) -> None:
+        self.site = site
+        self.root = root
+        self._pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix=f"site-{site}")
+
+    def close(self) -> None:
+        """Let go of the threads; one that hangs in the file system is left behind."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def prepare(self) -> None:
+        """Create what is missing, and mark the directory as this site's."""
+        problem = await self._run(lambda: disk.prepare(self.root, self.site))
+        if problem is not None:
+            raise SiteInvalid(problem, hint="give each site a directory of its own")
+
+    async def problem(self) -> str | None:
+        """Return why the site cannot be used now, or None."""
+        try:
+            owner = await self._run(lambda: disk.read_owner(self.root), seconds=3.0)
+        except OSError as error:
+            return f"{self.root} cannot be read: {error.strerror}"
+        except DeadlineExceeded:
+            return f"{self.root} does not answer"
+        if owner is None:
+            return f"{self.root} is not marked as a site: is the export mounted?"
+        return None if owner == self.site else f"{self.root} belongs to site {owner}"
+
+    def path(self, key: EntryKey) -> Path:
+        """Return the final path of an entry's tree."""
+        return self.root / disk.VERSIONS / key.project / key.commit
+
+    def staging(self, key: EntryKey, token: int) -> Path:
+        """Return where the holder of `token` builds the tree."""
+        return self.root / disk.STAGING / f"{key.id}.{token}"
+
+    async def begin(self, key: EntryKey) -> None:
+        """Delete what earlier owners of the entry left in staging."""
+        await self.discard(key)
+
+    async def seal(self, key: EntryKey, token: int, marker: Marker) -> None:
+        """Write `_READY` into the staged tree, durably."""
+        data = json.dumps(asdict(marker), sort_keys=True).encode()
+        await self._run(lambda: disk.write_durably(self.staging(key, token) / disk.MARKER, data))
+
+    async def publish(self, key: EntryKey, token: int) -> None:
+        """Rename the staged tree to its final path, which must be free."""
+
+        def work() -> None:
+            disk.make_parents(self.path(key))
+            self.staging(key, token).rename(self.path(key))
+
+        await self._run(work)
+
+    async def sync_parent(self, key: EntryKey) -> None:
+        """Make the rename durable."""
+
+        def work() -> None:
+            disk.sync_folder(self.path(key).parent)
+            disk.sync_folder(self.root / disk.STAGING)
+
+        await self._run(work)
+
+    async def marker(self, key: EntryKey) -> Marker | None:
+        """Return what the tree at the final path claims, or None if there is none that claims to be whole."""
+        document = await self._run(lambda: disk.read_json(self.path(key) / disk.MARKER))
+        return _parse(document)
+
+    async def discard(self, key: EntryKey) -> None:
+        """Delete every staging folder of an entry."""
+        await self._delete_of(key, disk.STAGING)
+
+    async def link(self, key: EntryKey, token: int) -> None:
+        """Give the staging folder hard links to the files of the tree at the final path, if there is one."""
+
+        def work() -> None:
+            if self.path(key).is_dir():
+                disk.link_tree(self.path(key), self.staging(key, token))
+
+        await self._run(work, seconds=LONG_SECONDS)
+
+    async def trash(self, key: EntryKey) -> bool:
+        """Rename the tree at the final path into the trash; False if there is none."""
+        target = self.root / disk.TRASH / f"{key.id}.{new_id()}"
+        return await self._run(lambda: disk.rename(self.path(key), target))
+
+    async def restore(self, key: EntryKey) -> bool:
+        """Rename the newest whole tree of an entry from the trash to the final path; False if there is none."""
+
+        def work() -> bool:
+            for name in reversed(self._of(key, disk.TRASH)):
+                kept = self.root / disk.TRASH / name
+                if disk.read_json(kept / disk.MARKER) is not None and not self.path(key).exists():
+                    return disk.rename(kept, self.path(key))
+            return False
+
+        return await self._run(work)
+
+    async def empty(self, key: EntryKey) -> None:
+        """Delete what the trash holds of an entry."""
+        await self._delete_of(key, disk.TRASH)
+
+    async def remove(self, area: str, name: str) -> None:
+        """Delete one name of `.staging` or `.trash`."""
+        if area not in {disk.STAGING, disk.TRASH} or "/" in name or name in {".", ".."}:
+            raise SiteInvalid(f"nothing is removed from {area[:40]!r}")
+        await self._run(lambda: disk.delete(self.root / area / name), seconds=LONG_SECONDS)
+
+    async def found(self) -> Found:
+        """List what lies on the site."""
+
+        def work() -> Found:
+            versions = self.root / disk.VERSIONS
+            trees = [(project, commit) for project in disk.names(versions) for commit in disk.names(versions / project)]
+            return Found(trees, disk.names(self.root / disk.STAGING), disk.names(self.root / disk.TRASH))
+
+        return await self._run(work)
+
+    async def measure(self, key: EntryKey) -> tuple[int, int]:
+        """Return files and bytes below the final path, the marker left out."""
+        return await self._run(lambda: disk.measure(self.path(key)), seconds=LONG_SECONDS)
+
+    def _of(self, key: EntryKey, area: str) -> list[str]:
+        return [name for name in disk.names(self.root / area) if name.rpartition(".")[0] == key.id]
+
+    async def _delete_of(self, key: EntryKey, area: str) -> None:
+        def work() -> None:
+            for name in self._of(key, area):
+                disk.delete(self.root / area / name)
+
+        await self._run(work, seconds=LONG_SECONDS)
+
+    async def _run(self, work: Callable[[], T], *, seconds: float = QUICK_SECONDS) -> T:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(seconds):
+                return await loop.run_in_executor(self._pool, work)
+        except TimeoutError:
+            raise DeadlineExceeded(f"{self.root} did not answer within {seconds:g} s") from None
+
+
+def _parse(document: dict[str, Any] | None) -> Marker | None:
+    try:
+        return None if document is None else _MARKER.validate_python(document)
+    except ValidationError:
+        return None

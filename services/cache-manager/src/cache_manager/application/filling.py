@@ -1,0 +1,156 @@
+"""Filling an entry: reserve, stage, fetch, verify, publish by rename, announce.
+
+Every step may be the last before a crash. Whoever continues has a higher token, builds in a staging folder of its
+own, and adopts a tree that is whole at its final path already.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+
+from cache_manager.application import announce, metrics
+from cache_manager.application.ports import Filled, Marker, SiteFolder, Unit, VersionFacts
+from cache_manager.application.reporting import Progress, reported
+from cache_manager.application.space import reserve
+from cache_manager.application.world import World
+from cache_manager.domain.entry import Entry
+from cache_manager.domain.states import Move
+from millrace.errors import Corrupt
+from millrace.failpoints import fp
+from millrace.leases.ports import Lease
+
+log = structlog.get_logger(__name__)
+
+
+async def fill(entry: Entry, lease: Lease, world: World) -> None:
+    """Bring the version to its final path, or leave the entry waiting for room."""
+    started = world.clock.monotonic()
+    folder = await world.folder(entry.site)
+    facts = await world.lake.facts(entry.project, entry.commit)
+    reserved = await reserve(entry, facts, lease, world)
+    if reserved is None:
+        return
+    adopted = await adopt(reserved, facts, lease, folder, world)
+    if adopted is None:
+        adopted = await _fetch(reserved, facts, lease, folder, world)
+    await folder.empty(entry.key)
+    landed, filled = adopted
+    seconds = world.clock.monotonic() - started
+    await _confirm(landed, filled, lease, folder.path(entry.key), seconds=seconds, world=world)
+
+
+async def adopt(
+    entry: Entry, facts: VersionFacts, lease: Lease, folder: SiteFolder, world: World
+) -> tuple[Entry, Filled] | None:
+    """Verify a tree that lies at the final path, or in the trash, already; None if there is none that is good."""
+    if await folder.marker(entry.key) is None and not await folder.restore(entry.key):
+        return None
+    marker = await folder.marker(entry.key)
+    if marker is not None and marker.tree_root == facts.tree_root:
+        damaged = await world.lake.damaged(entry.project, facts, folder.path(entry.key))
+        if not damaged:
+            landed = await _land(entry, lease, 0, world)
+            return landed, Filled(facts.tree_root, facts.files, facts.bytes, fetched_bytes=0)
+        log.warning("a copy is damaged and is fetched again", entry=entry.id, files=len(damaged), first=damaged[0])
+    await clear_way(entry, folder)
+    return None
+
+
+async def clear_way(entry: Entry, folder: SiteFolder) -> None:
+    """Take away a tree at the final path that nobody was ever allowed to open."""
+    await folder.trash(entry.key)
+    await folder.empty(entry.key)
+
+
+async def _fetch(
+    entry: Entry, facts: VersionFacts, lease: Lease, folder: SiteFolder, world: World
+) -> tuple[Entry, Filled]:
+    filled = await build(entry, facts, lease, folder, world)
+    landed = await _land(entry, lease, filled.fetched_bytes, world)
+    check(filled, facts)
+    await finish(landed, lease, folder)
+    return landed, filled
+
+
+async def build(
+    entry: Entry, facts: VersionFacts, lease: Lease, folder: SiteFolder, world: World, *, anew: bool = True
+) -> Filled:
+    """Write the version's files into this token's staging folder, each blob verified, telling how far it is."""
+    await fp("fill.C2.before")
+    if anew:
+        await folder.begin(entry.key)
+    target: Path = folder.staging(entry.key, lease.token)
+    progress = Progress(facts.bytes)
+    filled = await reported(entry, progress, world.lake.fill(entry.project, facts, target, progress), world)
+    metrics.FETCHED.labels(entry.site).inc(filled.fetched_bytes)
+    return filled
+
+
+def check(filled: Filled, facts: VersionFacts) -> None:
+    """Raise Corrupt unless what was written is what the commit promises."""
+    if (filled.tree_root, filled.files, filled.bytes) != (facts.tree_root, facts.files, facts.bytes):
+        raise Corrupt(f"the tree that was fetched is not that of commit {facts.commit}", tree_root=filled.tree_root)
+
+
+async def finish(entry: Entry, lease: Lease, folder: SiteFolder) -> None:
+    """Mark the staged tree as whole, and rename it to its final path, durably."""
+    await fp("fill.C7.before")
+    await folder.seal(entry.key, lease.token, _marker(entry, lease))
+    await fp("fill.C7.after")
+    await fp("fill.C8.before")
+    await folder.publish(entry.key, lease.token)
+    await fp("fill.C8.after")
+    await fp("fill.C9.before")
+    await folder.sync_parent(entry.key)
+    await fp("fill.C9.after")
+
+
+def _marker(entry: Entry, lease: Lease) -> Marker:
+    return Marker(
+        site=entry.site,
+        project=entry.project,
+        commit=entry.commit,
+        dataset=entry.dataset,
+        version=entry.version,
+        tree_root=entry.tree_root,
+        files=entry.files,
+        bytes=entry.bytes,
+        token=lease.token,
+    )
+
+
+async def _land(entry: Entry, lease: Lease, fetched: int, world: World) -> Entry:
+    async def work(uow: Unit) -> Entry:
+        await uow.guard(lease)
+        return await uow.entries.move(entry, Move.LAND, reason="verifying", fetched_bytes=fetched, progress=1.0)
+
+    return await world.transact(work)
+
+
+async def _confirm(entry: Entry, filled: Filled, lease: Lease, path: Path, *, seconds: float, world: World) -> None:
+    async def work(uow: Unit) -> Entry:
+        await uow.guard(lease)
+        ready = await uow.entries.move(
+            entry,
+            Move.CONFIRM,
+            reason="",
+            attempts=0,
+            retry_at=None,
+            fetched_bytes=filled.fetched_bytes,
+            uses=0,
+            idle_seconds=0.0,
+            ready_at=world.clock.now(),
+        )
+        await fp("fill.C11.before")
+        announce.ready(ready, str(path), seconds, uow=uow)
+        await fp("fill.C11.after")
+        return ready
+
+    await fp("fill.C10.before")
+    ready = await world.transact(work)
+    await fp("fill.C10.after")
+    metrics.SECONDS.labels(entry.site).observe(seconds)
+    await world.telemetry.progress(ready)
+    log.info("cached", entry=entry.id, files=entry.files, bytes=entry.bytes, fetched=filled.fetched_bytes)

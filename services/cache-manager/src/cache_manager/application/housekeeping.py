@@ -1,0 +1,80 @@
+"""The chores that one process does for all: sweeping the sites, and letting unused entries go."""
+
+from __future__ import annotations
+
+import structlog
+
+from cache_manager.application import metrics
+from cache_manager.application.sweep import Sweep
+from cache_manager.application.world import World
+from cache_manager.domain.charge import Site
+from cache_manager.domain.entry import Entry
+from cache_manager.domain.states import PUBLISHED, State
+from millrace.errors import MillraceError
+from millrace.leases.ports import Lease
+
+log = structlog.get_logger(__name__)
+
+
+class Housekeeper:
+    """Runs under a leadership; see `run`."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._sweep = Sweep(world)
+
+    async def run(self, _lease: Lease) -> None:
+        """Sweep at once and every `sweep` seconds; let entries age every `age_step` seconds, for ever."""
+        world, limits = self._world, self._world.limits
+        aged = world.clock.monotonic()
+        swept = float("-inf")
+        while True:
+            try:
+                now = world.clock.monotonic()
+                if now - swept >= limits.sweep:
+                    await self._sweep.all()
+                    swept = now
+                await age(world, now - aged)
+                aged = now
+                await observe(world)
+            except (MillraceError, OSError) as error:
+                log.warning("chores wait", reason=str(error))
+            await world.clock.sleep(min(limits.age_step, limits.sweep))
+
+
+async def age(world: World, seconds: float) -> None:
+    """Add to the idle time of unleased entries, and evict those whose time is over.
+
+    Only time that was seen to pass counts: a service that was down, or a clock that jumped, makes nothing old.
+    """
+    for entry in await world.entries.find({"state": State.READY, "leased": False}):
+        await world.entries.age(entry, seconds)
+        if entry.idle_seconds + seconds >= world.limits.age_out:
+            gone = await world.entries.evict(entry, reason="age", only_if_wished=entry.desired)
+            if gone is not None:
+                log.info("unused for too long", entry=entry.id, idle_seconds=round(entry.idle_seconds + seconds))
+                world.kick()
+
+
+async def observe(world: World) -> None:
+    """Set the gauges of room, entries and leases."""
+    for site in await world.sites.all():
+        _show(site, await world.entries.find({"site": site.id}))
+
+
+def _show(site: Site, entries: list[Entry]) -> None:
+    used = sum(entry.charge.bytes for entry in entries if entry.state in PUBLISHED)
+    amounts = {
+        "used": used,
+        "reserved": max(0, site.charged.bytes - used),
+        "free": site.free.bytes,
+        "capacity": site.capacity.bytes,
+    }
+    for kind, amount in amounts.items():
+        metrics.BYTES.labels(site.id, kind).set(amount)
+    metrics.INODES.labels(site.id, "charged").set(site.charged.inodes)
+    metrics.INODES.labels(site.id, "free").set(site.free.inodes)
+    metrics.INODES.labels(site.id, "capacity").set(site.capacity.inodes)
+    metrics.LEASES.labels(site.id).set(sum(len(entry.leases) for entry in entries))
+    for state in State:
+        metrics.ENTRIES.labels(site.id, state.value).set(sum(entry.state is state for entry in entries))

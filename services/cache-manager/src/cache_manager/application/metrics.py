@@ -1,0 +1,23 @@
+"""Counters of what the cache was good for."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+HITS = Counter("millrace_cache_hits", "Leases of bytes that had been fetched for somebody else", ["site"])
+MISSES = Counter("millrace_cache_misses", "First leases of a fill, and leases asked for what is not there", ["site"])
+JOINS = Counter("millrace_cache_joins", "Requests that joined a fill which was under way", ["site"])
+SAVED = Counter("millrace_cache_saved_bytes", "Bytes that were not downloaded again", ["site"])
+FETCHED = Counter("millrace_cache_fetched_bytes", "Bytes that came from the lake", ["site"])
+EVICTIONS = Counter("millrace_cache_evictions", "Copies that left their final path", ["site", "reason"])
+FAILURES = Counter("millrace_cache_fill_failures", "Attempts to fill that failed", ["site", "error"])
+SECONDS = Histogram(
+    "millrace_cache_fill_seconds",
+    "From the start of a fill to READY",
+    ["site"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 7_200),
+)
+LEASES = Gauge("millrace_cache_leases", "Leases in force", ["site"])
+BYTES = Gauge("millrace_cache_bytes", "Bytes by what they are: used, reserved, free, capacity", ["site", "kind"])
+INODES = Gauge("millrace_cache_inodes", "Inodes by what they are: charged, free, capacity", ["site", "kind"])
+ENTRIES = Gauge("millrace_cache_entries", "Entries by state", ["site", "state"])

@@ -1,0 +1,254 @@
+"""What the handlers need from the outside, as protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from cache_manager.domain.charge import Charge, Site
+from cache_manager.domain.entry import Asked, Cause, Desired, Entry, EvictReason, Grant
+from cache_manager.domain.names import EntryKey
+from cache_manager.domain.states import Move
+from millrace.documents.ports import UnitOfWork
+from millrace.leases.ports import Lease
+
+
+class Sites(Protocol):
+    """Sites, and the room that is promised at them."""
+
+    async def get(self, site: str) -> Site | None:
+        """Return a site, or None."""
+
+    async def all(self) -> list[Site]:
+        """Return every site by name."""
+
+    async def put(self, site: Site) -> Site:
+        """Create a site, or change its path, capacity and origin; what is charged stays. It is prepared anew."""
+
+    async def prepared(self, site: Site) -> None:
+        """Record that the site's directory is marked as its own; from then on it is never marked again unasked."""
+
+    async def charge(self, site: str, amount: Charge) -> bool:
+        """Promise room, if there is that much; in one compare-and-set on the site's document."""
+
+    async def release(self, site: str, amount: Charge) -> None:
+        """Take a promise back."""
+
+
+class Entries(Protocol):
+    """Entries. Each write is one compare-and-set on one document."""
+
+    async def get(self, entry_id: str) -> Entry | None:
+        """Return an entry, or None."""
+
+    async def find(self, where: Mapping[str, Any], *, after: str = "", limit: int = 1_000) -> list[Entry]:
+        """Return entries whose fields equal `where` (a tuple: any of it) by id, beyond `after`."""
+
+    async def restless(self) -> list[Entry]:
+        """Return the entries that may need work: neither ready as wished nor absent as wished."""
+
+    async def add(self, entry: Entry) -> bool:
+        """Store a new entry; False if its id is taken."""
+
+    async def wish(self, entry_id: str, desired: Desired, asked: Asked, cause: Cause) -> bool:
+        """Record what should be, unless a newer wish was recorded before. A wish for a FAILED entry queues it again."""
+
+    async def claim(self, entry_id: str, token: int) -> Entry | None:
+        """Record a worker's token, unless a higher one was seen; return the entry as it is then."""
+
+    async def move(self, entry: Entry, move: Move, **changes: Any) -> Entry:
+        """Change the state and further fields, if state and token are still those of `entry`; the revision rises.
+
+        Raises:
+            Fenced: the entry went on without this worker.
+        """
+
+    async def note(self, entry: Entry, **changes: Any) -> Entry:
+        """Change fields in the same state; otherwise like `move`."""
+
+    async def report(self, entry: Entry, *, fetched_bytes: int, progress: float) -> Desired | None:
+        """Record progress without raising the revision; return what is wished now, None if the worker was fenced."""
+
+    async def evict(self, entry: Entry, *, reason: EvictReason, only_if_wished: Desired) -> Entry | None:
+        """Mark for eviction, if it is ready, unleased, and wished as said; else None. It is wished absent then."""
+
+    async def grant(self, entry_id: str, run: str) -> tuple[Entry, Grant] | None:
+        """Give a run its lease, if the entry is ready and wished present; else None. Counts hits and bytes saved."""
+
+    async def renew(self, entry_id: str, run: str, token: int) -> bool:
+        """Raise the beat of a lease; False if it is gone."""
+
+    async def end(self, entry_id: str, run: str, grant: Grant) -> bool:
+        """Remove a lease, if it has this token (and beat, unless that is -1); the idle time starts at 0."""
+
+    async def age(self, entry: Entry, seconds: float) -> None:
+        """Add to the idle time of an entry that is ready, unleased, and was not used meanwhile."""
+
+    async def charged(self) -> dict[str, Charge]:
+        """Return the sum of the entries' charges by site."""
+
+
+class Unit(UnitOfWork, Protocol):
+    """One transaction."""
+
+    sites: Sites
+    entries: Entries
+
+    async def guard(self, lease: Lease) -> None:
+        """Let the transaction fail if the worker's lease is lost before it commits. Raises Fenced."""
+
+
+@dataclass(frozen=True)
+class Marker:
+    """The content of `_READY`: what the tree beside it claims to be."""
+
+    site: str
+    project: str
+    commit: str
+    dataset: str
+    version: int
+    tree_root: str
+    files: int
+    bytes: int
+    token: int
+
+    @property
+    def key(self) -> EntryKey:
+        """Return the entry that the tree belongs to."""
+        return EntryKey(self.site, self.project, self.commit)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies on a site: published trees, and the names in `.staging` and `.trash`."""
+
+    trees: Sequence[tuple[str, str]]
+    staging: Sequence[str]
+    trash: Sequence[str]
+
+
+class SiteFolder(Protocol):
+    """The directory of one site. Every call ends within a deadline; file-system errors come as OSError."""
+
+    root: Path
+
+    async def prepare(self) -> None:
+        """Create what is missing, and mark the directory as this site's.
+
+        Raises:
+            SiteInvalid: it belongs to another site, or cannot be used.
+        """
+
+    async def problem(self) -> str | None:
+        """Return why the site cannot be used now (an export that is not mounted), or None."""
+
+    def path(self, key: EntryKey) -> Path:
+        """Return the final path of an entry's tree."""
+
+    def staging(self, key: EntryKey, token: int) -> Path:
+        """Return where the holder of `token` builds the tree."""
+
+    async def begin(self, key: EntryKey) -> None:
+        """Delete what earlier owners of the entry left in staging."""
+
+    async def seal(self, key: EntryKey, token: int, marker: Marker) -> None:
+        """Write `_READY` into the staged tree, durably."""
+
+    async def publish(self, key: EntryKey, token: int) -> None:
+        """Rename the staged tree to its final path."""
+
+    async def sync_parent(self, key: EntryKey) -> None:
+        """Make the rename durable."""
+
+    async def marker(self, key: EntryKey) -> Marker | None:
+        """Return what the tree at the final path claims, or None if there is none that claims to be whole."""
+
+    async def discard(self, key: EntryKey) -> None:
+        """Delete every staging folder of an entry."""
+
+    async def link(self, key: EntryKey, token: int) -> None:
+        """Give the staging folder hard links to the files of the tree at the final path, if there is one."""
+
+    async def trash(self, key: EntryKey) -> bool:
+        """Rename the tree at the final path into the trash; False if there is none."""
+
+    async def restore(self, key: EntryKey) -> bool:
+        """Rename the newest whole tree of an entry from the trash to the final path; False if there is none."""
+
+    async def empty(self, key: EntryKey) -> None:
+        """Delete what the trash holds of an entry: the marker first, then slowly."""
+
+    async def remove(self, area: str, name: str) -> None:
+        """Delete one name of `.staging` or `.trash`."""
+
+    async def found(self) -> Found:
+        """List what lies on the site."""
+
+    async def measure(self, key: EntryKey) -> tuple[int, int]:
+        """Return files and bytes below the final path, the marker left out."""
+
+
+@dataclass(frozen=True)
+class VersionFacts:
+    """What the lake says about a version."""
+
+    commit: str
+    tree_root: str
+    manifest: str
+    files: int
+    bytes: int
+    folders: int
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What a fill wrote, and how many bytes of it came from the lake."""
+
+    tree_root: str
+    files: int
+    bytes: int
+    fetched_bytes: int
+
+
+class Lake(Protocol):
+    """Dataset versions in the object store."""
+
+    async def facts(self, project: str, commit: str) -> VersionFacts:
+        """Return what a version consists of. Raises NotFound, Corrupt, Invalid, Unavailable."""
+
+    async def fill(
+        self, project: str, facts: VersionFacts, target: Path, progress: Callable[[int, int], None]
+    ) -> Filled:
+        """Write a version's files into the new folder `target`, each blob verified before its file has a name.
+
+        All is durable when it returns. `progress(written bytes, fetched bytes)` is called now and then. Passes the
+        failpoints C3 to C6.
+        """
+
+    async def damaged(self, project: str, facts: VersionFacts, tree: Path) -> list[str]:
+        """Return the paths below `tree` whose bytes are not the version's: missing, different, or not part of it."""
+
+
+@dataclass(frozen=True)
+class KnownVersion:
+    """A version by all its names."""
+
+    dataset: str
+    version: int
+    commit: str
+
+
+class Catalog(Protocol):
+    """The system of record, asked over HTTP."""
+
+    async def version(self, project: str, dataset: str, reference: str) -> KnownVersion:
+        """Return what `reference` (number, commit or `latest`) means. Raises NotFound, Unavailable."""
+
+
+class Telemetry(Protocol):
+    """Progress that nobody stores."""
+
+    async def progress(self, entry: Entry) -> None:
+        """Tell whoever listens how far a fill is; loses rather than waits."""

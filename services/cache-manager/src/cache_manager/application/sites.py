@@ -1,0 +1,69 @@
+"""Sites: declared in the settings or over HTTP; a directory each, and no two in one another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from cache_manager.application.ports import Unit
+from cache_manager.domain.charge import Charge, Site
+from cache_manager.errors import SiteInvalid
+from millrace.clock import Clock
+
+MAX_PATH = 1_024
+DEFAULT_INODES = 10_000_000
+FORBIDDEN = frozenset(
+    {"/", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys", "/usr"}
+)
+
+
+@dataclass(frozen=True)
+class DefineSite:
+    """A site as it should be. `path` is an absolute directory."""
+
+    site: str
+    path: str
+    capacity_bytes: int
+    capacity_inodes: int = DEFAULT_INODES
+    origin: str = "api"
+
+
+async def define_site(cmd: DefineSite, *, uow: Unit, clock: Clock) -> Site:
+    """Create a site or change it. What is charged stays, so that a smaller capacity only stops new fills.
+
+    Raises:
+        SiteInvalid: the path cannot be a site's, or belongs to another one.
+    """
+    path = check_path(cmd.path)
+    known = {site.id: site for site in await uow.sites.all()}
+    for other in known.values():
+        if other.id != cmd.site and _within(path, other.path):
+            raise SiteInvalid(f"{path} and the path of site {other.id} lie in one another")
+    before = known.get(cmd.site)
+    if before is not None and before.path != path and before.charged:
+        raise SiteInvalid(f"site {cmd.site} holds entries at {before.path}", hint="clear them before it moves")
+    capacity = Charge(cmd.capacity_bytes, cmd.capacity_inodes)
+    return await uow.sites.put(
+        Site(id=cmd.site, path=path, capacity=capacity, origin=cmd.origin, created_at=clock.now())
+    )
+
+
+def check_path(path: str) -> str:
+    """Return a normal absolute path.
+
+    Raises:
+        SiteInvalid: relative, the root, a system directory, or with `..` or control characters in it.
+    """
+    pure = PurePosixPath(path)
+    if len(path) > MAX_PATH or not path.isprintable():
+        raise SiteInvalid("a site's path is printable and not longer than 1,024 characters")
+    if not pure.is_absolute() or ".." in pure.parts or path.startswith("//"):
+        raise SiteInvalid("a site's path is absolute and has no `..`")
+    if str(pure) in FORBIDDEN or any(str(pure).startswith(f"{top}/") for top in ("/proc", "/sys", "/dev")):
+        raise SiteInvalid(f"{pure} cannot be a cache site", hint="name a directory of its own")
+    return str(pure)
+
+
+def _within(one: str, other: str) -> bool:
+    first, second = PurePosixPath(one), PurePosixPath(other)
+    return first.is_relative_to(second) or second.is_relative_to(first)

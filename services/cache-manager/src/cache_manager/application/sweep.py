@@ -1,0 +1,118 @@
+"""What lies on a site against what is remembered: adopt whole trees, drop what nobody owns, find what is damaged."""
+
+from __future__ import annotations
+
+import structlog
+
+from cache_manager.application.ports import Found, Marker, SiteFolder
+from cache_manager.application.world import World
+from cache_manager.domain.beats import Beats
+from cache_manager.domain.charge import Site
+from cache_manager.domain.entry import Entry
+from cache_manager.domain.names import EntryKey
+from cache_manager.domain.states import Move, State
+from millrace.errors import Fenced
+
+log = structlog.get_logger(__name__)
+
+BUILDING = frozenset({State.FETCHING, State.VERIFYING, State.REPAIRING})
+HOLDING = frozenset({State.QUEUED, State.WAIT_SPACE, State.FETCHING, State.VERIFYING, State.EVICTING, State.TRASHED})
+"""States in which the trash may hold a tree that the entry's worker takes back or deletes."""
+
+
+class Sweep:
+    """Sweeps the sites; remembers for how long it has seen a stray tree in the trash."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._strays = Beats()
+
+    async def all(self) -> None:
+        """Sweep every site that can be reached."""
+        for site in await self._world.sites.all():
+            folder = self._world.folders(site.id)
+            if folder is not None and await folder.problem() is None:
+                await self.one(site, folder)
+
+    async def one(self, site: Site, folder: SiteFolder) -> None:
+        """Sweep one site. The disk is read before the database: tokens only rise, so nothing alive looks stale."""
+        found = await folder.found()
+        entries = {entry.id: entry for entry in await self._world.entries.find({"site": site.id}, limit=100_000)}
+        for project, commit in found.trees:
+            key = EntryKey(site.id, project, commit)
+            await self._tree(key, entries.get(key.id), folder)
+        await self._staging(found, entries, folder)
+        await self._trash(found, entries, folder)
+        for entry in entries.values():
+            if entry.state is State.READY:
+                await self._ready(entry, folder)
+
+    async def _tree(self, key: EntryKey, entry: Entry | None, folder: SiteFolder) -> None:
+        """Remember a whole tree that the database forgot; its worker verifies it. Anything else is trash."""
+        if entry is not None and (entry.state is not State.ABSENT or entry.desired == "present"):
+            return
+        marker = await folder.marker(key)
+        if entry is None and marker is not None and marker.key == key:
+            await self._world.entries.add(_adopted(marker, self._world))
+            log.warning("a tree that the database did not know is adopted", entry=key.id)
+            self._world.kick()
+            return
+        await folder.trash(key)
+        log.warning("a stray tree is removed", entry=key.id)
+
+    async def _staging(self, found: Found, entries: dict[str, Entry], folder: SiteFolder) -> None:
+        for name in found.staging:
+            entry_id, _, token = name.rpartition(".")
+            entry = entries.get(entry_id)
+            alive = entry is not None and entry.state in BUILDING and str(entry.token) == token
+            if not alive:
+                await folder.remove(".staging", name)
+                log.info("stale staging folder removed", name=name)
+
+    async def _trash(self, found: Found, entries: dict[str, Entry], folder: SiteFolder) -> None:
+        now = self._world.clock.monotonic()
+        self._strays.keep({(str(folder.root), name) for name in found.trash})
+        for name in found.trash:
+            entry = entries.get(name.rpartition(".")[0])
+            if entry is not None and entry.state in HOLDING:
+                continue
+            silence = self._strays.silence((str(folder.root), name), name, now)
+            if silence >= self._world.limits.patience.grace:
+                await folder.remove(".trash", name)
+                log.info("stray trash removed", name=name)
+
+    async def _ready(self, entry: Entry, folder: SiteFolder) -> None:
+        reason = await incomplete(entry, folder)
+        if reason is None:
+            return
+        log.error("a copy that should be whole is not", entry=entry.id, reason=reason)
+        try:
+            await self._world.entries.move(entry, Move.FIND_DAMAGE, reason=reason, attempts=0)
+        except Fenced:
+            return
+        self._world.kick()
+
+
+async def incomplete(entry: Entry, folder: SiteFolder) -> str | None:
+    """Return what is wrong with a ready entry's tree, as far as names and sizes tell; None if nothing is."""
+    marker = await folder.marker(entry.key)
+    if marker is None:
+        return "its tree, or the mark that it is whole, is missing at the final path"
+    if (marker.tree_root, marker.files, marker.bytes) != (entry.tree_root, entry.files, entry.bytes):
+        return "the tree at the final path is another one"
+    files, size = await folder.measure(entry.key)
+    if (files, size) != (entry.files, entry.bytes):
+        return f"its tree has {files} files of {size} bytes, and should have {entry.files} of {entry.bytes}"
+    return None
+
+
+def _adopted(marker: Marker, world: World) -> Entry:
+    return Entry(
+        site=marker.site,
+        project=marker.project,
+        commit=marker.commit,
+        dataset=marker.dataset,
+        version=marker.version,
+        reason="found on the site; waiting to be verified",
+        created_at=world.clock.now(),
+    )

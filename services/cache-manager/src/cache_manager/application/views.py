@@ -1,0 +1,68 @@
+"""Entries and sites as people and other services see them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cache_manager.domain.charge import Site
+from cache_manager.domain.entry import Entry
+from cache_manager.domain.names import LeaseName
+from cache_manager.domain.states import PUBLISHED, State
+
+
+def entry(entry: Entry, path: str | None) -> dict[str, Any]:
+    """Return an entry; `path` is where its tree lies once it is ready."""
+    return {
+        "id": entry.id,
+        "site": entry.site,
+        "project": entry.project,
+        "dataset": entry.dataset,
+        "version": entry.version,
+        "commit": entry.commit,
+        "state": entry.state.value,
+        "desired": entry.desired,
+        "reason": entry.reason,
+        "path": path,
+        "files": entry.files,
+        "bytes": entry.bytes,
+        "fetched_bytes": entry.fetched_bytes,
+        "saved_bytes": entry.saved_bytes,
+        "progress": round(entry.progress, 4),
+        "leases": [
+            {"lease": LeaseName(entry.id, run, grant.token).id, "run": run, "hit": grant.hit}
+            for run, grant in sorted(entry.leases.items())
+        ],
+        "hits": entry.hits,
+        "tree_root": entry.tree_root or None,
+        "idle_seconds": round(entry.idle_seconds, 1),
+        "attempts": entry.attempts,
+        "retry_at": entry.retry_at.isoformat() if entry.retry_at else None,
+        "ready_at": entry.ready_at.isoformat() if entry.ready_at else None,
+        "revision": entry.revision,
+    }
+
+
+def site(site: Site, entries: list[Entry], project: str, problem: str | None) -> dict[str, Any]:
+    """Return a site. Room is what all projects use; entries, hits and savings are those of `project`.
+
+    `problem` says why it cannot be used now.
+    """
+    used = sum(entry.charge.bytes for entry in entries if entry.state in PUBLISHED)
+    own = [entry for entry in entries if entry.project == project]
+    return {
+        "site": site.id,
+        "path": site.path,
+        "origin": site.origin,
+        "capacity_bytes": site.capacity.bytes,
+        "capacity_inodes": site.capacity.inodes,
+        "charged_bytes": site.charged.bytes,
+        "charged_inodes": site.charged.inodes,
+        "used_bytes": used,
+        "reserved_bytes": max(0, site.charged.bytes - used),
+        "free_bytes": site.free.bytes,
+        "entries": sum(entry.state is not State.ABSENT for entry in own),
+        "saved_bytes": sum(entry.saved_bytes for entry in own),
+        "hits": sum(entry.hits for entry in own),
+        "state": "unreachable" if problem else "ready",
+        "reason": problem or "",
+    }

@@ -1,0 +1,59 @@
+"""Everything that a worker works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cache_manager.application.ports import Catalog, Entries, Lake, SiteFolder, Sites, Telemetry, Unit
+from cache_manager.domain.beats import Beats
+from cache_manager.domain.plan import Patience
+from cache_manager.errors import SiteUnavailable
+from millrace.clock import Clock
+from millrace.documents.ports import Transact
+from millrace.leases.ports import Leases
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Times of the cache, in seconds."""
+
+    patience: Patience = field(default_factory=Patience)
+    lease: float = 90.0
+    age_out: float = 86_400.0
+    age_step: float = 60.0
+    sweep: float = 600.0
+    report: float = 0.5
+
+
+@dataclass(frozen=True)
+class World:
+    """Ports, limits and the short memory of one process."""
+
+    transact: Transact[Unit]
+    sites: Sites
+    entries: Entries
+    folders: Callable[[str], SiteFolder | None]
+    lake: Lake
+    catalog: Catalog
+    telemetry: Telemetry
+    leases: Leases
+    holder: str
+    clock: Clock
+    limits: Limits
+    kick: Callable[[], None] = lambda: None
+    rests: Beats = field(default_factory=Beats)
+    grants: Beats = field(default_factory=Beats)
+
+    async def folder(self, site: str) -> SiteFolder:
+        """Return the folder of a site that can be used now.
+
+        Raises:
+            SiteUnavailable: no such site is configured, or its directory is away.
+        """
+        folder = self.folders(site)
+        if folder is None:
+            raise SiteUnavailable(f"no cache site {site} is configured", hint=f"PUT /v1/cache/sites/{site} makes it")
+        if (problem := await folder.problem()) is not None:
+            raise SiteUnavailable(f"site {site}: {problem}")
+        return folder

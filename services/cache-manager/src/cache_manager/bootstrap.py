@@ -1,0 +1,274 @@
+"""The composition root: settings become one running cache manager."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+from fastapi import FastAPI
+from pydantic import ValidationError
+
+from cache_manager.adapters.bus_telemetry import BusTelemetry
+from cache_manager.adapters.catalog_http import HttpCatalog
+from cache_manager.adapters.lake import DatasetLake
+from cache_manager.adapters.mongo_entries import MongoEntries
+from cache_manager.adapters.mongo_sites import MongoSites
+from cache_manager.adapters.mongo_unit import ENTRIES, MIGRATIONS, SITES, CacheUnitOfWork
+from cache_manager.adapters.site_folders import SiteFolders
+from cache_manager.adapters.translating import translating
+from cache_manager.application.cache import Cache
+from cache_manager.application.housekeeping import Housekeeper
+from cache_manager.application.ports import Catalog, Telemetry, Unit
+from cache_manager.application.reconcile import Attendance
+from cache_manager.application.sites import DefineSite, define_site
+from cache_manager.application.world import Limits, World
+from cache_manager.domain.plan import Patience
+from cache_manager.entrypoints.bus import subscriptions
+from cache_manager.entrypoints.http import fsck_router, router
+from cache_manager.settings import CacheManagerSettings
+from millrace.auth import Authenticator, IntrospectingAuthenticator
+from millrace.bus import Bus
+from millrace.clock import Clock, SystemClock, new_id
+from millrace.documents import Transactor, connect
+from millrace.documents.client import Client
+from millrace.documents.migrations import migrate
+from millrace.errors import Invalid
+from millrace.http import create_app
+from millrace.leases import Leadership, LeaseStore, ProcessIdentity
+from millrace.objects import ObjectStore
+from millrace.objects.s3 import S3ObjectStore
+from millrace.outbox import Relay
+from millrace.runtime import Reconciler, Runtime, serve
+from millrace.settings import SharedSettings, explain, read_secret
+from millrace.telemetry import configure_logs, configure_traces
+
+SERVICE = "cache-manager"
+SOURCE = "/millrace/cache-manager"
+
+
+def limits(settings: CacheManagerSettings) -> Limits:
+    """Return the times that the settings ask for."""
+    patience = Patience(
+        grace=settings.grace_seconds,
+        first_retry=settings.first_retry_seconds,
+        last_retry=settings.last_retry_seconds,
+    )
+    return Limits(
+        patience=patience,
+        lease=settings.lease_seconds,
+        age_out=settings.age_out_seconds,
+        age_step=settings.age_step_seconds,
+        sweep=settings.sweep_seconds,
+    )
+
+
+@dataclass
+class Kicks:
+    """Wakes the reconciler, once there is one."""
+
+    call: Callable[[], None] = lambda: None
+
+    def __call__(self) -> None:
+        """Wake it."""
+        self.call()
+
+
+@dataclass
+class Engine:
+    """The part that works: everything but bus and HTTP."""
+
+    settings: CacheManagerSettings
+    world: World
+    folders: SiteFolders
+    attendance: Attendance
+    reconciler: Reconciler
+    housekeeping: Leadership
+    transactor: Transactor[CacheUnitOfWork]
+
+    async def prepare(self) -> None:
+        """Migrate, and define the sites that the settings name."""
+        await migrate(self.transactor.database, MIGRATIONS, clock=self.world.clock)
+        known = {site.id: site for site in await self.world.sites.all()}
+        for wanted in self.settings.sites:
+            cmd = DefineSite(wanted.site, wanted.path, wanted.capacity_bytes, wanted.capacity_inodes, origin="settings")
+            there = known.get(wanted.site)
+            same = (
+                there is not None
+                and there.prepared
+                and (there.path, there.capacity.bytes, there.capacity.inodes)
+                == (
+                    cmd.path,
+                    cmd.capacity_bytes,
+                    cmd.capacity_inodes,
+                )
+            )
+            if not same:
+                await self._define(cmd)
+
+    async def _define(self, cmd: DefineSite) -> None:
+        async def work(uow: Unit) -> None:
+            await define_site(cmd, uow=uow, clock=self.world.clock)
+
+        await self.transactor(work)
+
+    async def close(self) -> None:
+        """Stop all work."""
+        await self.attendance.close()
+        self.folders.close()
+
+
+def assemble(
+    settings: CacheManagerSettings,
+    client: Client,
+    store: ObjectStore,
+    *,
+    catalog: Catalog,
+    telemetry: Telemetry,
+    clock: Clock,
+    holder: str | None = None,
+) -> Engine:
+    """Build the working part; nothing runs yet."""
+    database = client[settings.mongo_database]
+    transactor = Transactor(client, settings.mongo_database, CacheUnitOfWork, clock=clock, source=SOURCE)
+    leases = LeaseStore(database, clock=clock, ttl=settings.takeover_seconds, identity=ProcessIdentity())
+    folders = SiteFolders()
+    kicks = Kicks()
+    world = World(
+        transact=transactor,
+        sites=translating(MongoSites(database[SITES])),
+        entries=translating(MongoEntries(database[ENTRIES])),
+        folders=folders.get,
+        lake=DatasetLake(store, transfers=settings.transfers),
+        catalog=catalog,
+        telemetry=telemetry,
+        leases=leases,
+        holder=holder or f"{platform.node()}:{os.getpid()}:{new_id()}",
+        clock=clock,
+        limits=limits(settings),
+        kick=kicks,
+    )
+    attendance = Attendance(world, fills=settings.fills)
+
+    async def step() -> None:
+        await folders.refresh(world.sites)
+        await attendance.step()
+
+    reconciler = Reconciler("entries", step, interval=settings.poll_seconds, clock=clock)
+    kicks.call = reconciler.kick
+    housekeeping = Leadership(leases, "housekeeping", world.holder, clock=clock)
+    return Engine(settings, world, folders, attendance, reconciler, housekeeping, transactor)
+
+
+def object_store(shared: SharedSettings) -> S3ObjectStore:
+    """Return the lake's bucket.
+
+    Raises:
+        Invalid: the keys are not configured.
+    """
+    if shared.s3_access_key_file is None or shared.s3_secret_key_file is None:
+        raise Invalid("no S3 keys are configured", hint="set MILLRACE_S3_ACCESS_KEY_FILE and …_SECRET_KEY_FILE")
+    return S3ObjectStore(
+        endpoint=shared.s3_endpoint,
+        bucket=shared.s3_bucket,
+        region=shared.s3_region,
+        access_key=read_secret(shared.s3_access_key_file).get_secret_value(),
+        secret_key=read_secret(shared.s3_secret_key_file).get_secret_value(),
+    )
+
+
+def build(
+    settings: CacheManagerSettings,
+    shared: SharedSettings,
+    *,
+    authenticator: Authenticator | None = None,
+    clock: Clock | None = None,
+) -> FastAPI:
+    """Return the app; its lifespan runs everything, and nothing connects before."""
+    runtime = Runtime(SERVICE, clock=clock or SystemClock())
+    store = object_store(shared)
+    client = connect(settings.mongo_uri.get_secret_value(), app_name=SERVICE)
+    bus = Bus(service=SERVICE, servers=shared.nats_url, seed_file=settings.nats_seed_file, clock=runtime.clock)
+    http = httpx.AsyncClient(base_url=shared.catalog_url, follow_redirects=False, trust_env=False)
+    token = settings.token.get_secret_value()
+    engine = assemble(
+        settings,
+        client,
+        store,
+        catalog=HttpCatalog(http, token=token),
+        telemetry=BusTelemetry(bus, runtime.clock),
+        clock=runtime.clock,
+    )
+    relay = Relay(client, settings.mongo_database, bus.publisher, runtime.clock)
+    engine.transactor.on_emit = relay.kick
+    bus.subscribe(subscriptions(runtime.clock, engine.world.kick, settings.prefetch), engine.transactor)
+    _run(runtime, engine, bus, relay)
+    for close in (client.close, store.close, http.aclose, engine.close, bus.stop):
+        runtime.on_close(close)
+    app = create_app(
+        "Millrace cache manager",
+        runtime=runtime,
+        authenticator=authenticator or IntrospectingAuthenticator(http, own_token=token, clock=runtime.clock),
+        routers=[router, fsck_router],
+        docs=True,
+    )
+    app.state.cache = Cache(engine.world)
+    return app
+
+
+def _run(runtime: Runtime, engine: Engine, bus: Bus, relay: Relay) -> None:
+    """Let `runtime` run the parts: the database first, then bus, relay, reconciler and chores."""
+    prepared = asyncio.Event()
+
+    async def prepare() -> None:
+        await engine.prepare()
+        prepared.set()
+        await asyncio.Event().wait()
+
+    async def relayed() -> None:
+        await prepared.wait()
+        await bus.start()
+        await relay.run()
+
+    async def reconciled() -> None:
+        await prepared.wait()
+        await engine.reconciler.run()
+
+    async def kept() -> None:
+        await prepared.wait()
+        await engine.folders.refresh(engine.world.sites)
+        await engine.housekeeping.run(Housekeeper(engine.world).run)
+
+    async def database() -> str | None:
+        return None if prepared.is_set() else "waits for MongoDB"
+
+    async def entries() -> str | None:
+        return engine.reconciler.failure
+
+    async def sites() -> str | None:
+        return "; ".join(f"{site}: {why}" for site, why in engine.folders.problems.items()) or None
+
+    for name, task in (("prepare", prepare), ("bus", relayed), ("entries", reconciled), ("housekeeping", kept)):
+        runtime.add_task(name, task)
+    checks = {"database": database, "entries": entries, "sites": sites, "bus": bus.check, "outbox": relay.check}
+    for name, check in checks.items():
+        runtime.add_check(name, check)
+
+
+def main() -> None:
+    """Run the cache manager until SIGTERM."""
+    try:
+        shared, settings = SharedSettings(), CacheManagerSettings()
+    except ValidationError as error:
+        sys.exit(f"{SERVICE}: {explain(error)}")
+    configure_logs(SERVICE, shared.log_level)
+    configure_traces(SERVICE, shared.otlp_endpoint)
+    try:
+        app = build(settings, shared)
+    except Invalid as error:
+        sys.exit(f"{SERVICE}: {error.message}")
+    serve(app, host=settings.host, port=settings.port)

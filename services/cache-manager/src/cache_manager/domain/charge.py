@@ -1,0 +1,53 @@
+"""Room at a site: what is promised to entries before their first byte, in bytes and inodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from cache_manager.domain.names import EntryKey
+
+
+@dataclass(frozen=True)
+class Charge:
+    """An amount of room."""
+
+    bytes: int = 0
+    inodes: int = 0
+
+    def __add__(self, other: Charge) -> Charge:
+        return Charge(self.bytes + other.bytes, self.inodes + other.inodes)
+
+    def __sub__(self, other: Charge) -> Charge:
+        return Charge(self.bytes - other.bytes, self.inodes - other.inodes)
+
+    def __bool__(self) -> bool:
+        return self.bytes != 0 or self.inodes != 0
+
+    def fits(self, room: Charge) -> bool:
+        """Return whether this much is available in `room`."""
+        return self.bytes <= room.bytes and self.inodes <= room.inodes
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place near the compute: a directory with a capacity, and what is charged against it."""
+
+    id: str
+    path: str
+    capacity: Charge
+    charged: Charge = Charge()
+    origin: str = "settings"
+    prepared: bool = False
+    revision: int = 1
+    created_at: datetime | None = None
+
+    @property
+    def free(self) -> Charge:
+        """Return the room that is not promised to anybody; never negative."""
+        left = self.capacity - self.charged
+        return Charge(max(0, left.bytes), max(0, left.inodes))
+
+    def tree(self, key: EntryKey) -> str:
+        """Return the final path of an entry."""
+        return f"{self.path}/v/{key.project}/{key.commit}"

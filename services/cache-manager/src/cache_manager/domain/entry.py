@@ -1,0 +1,93 @@
+"""A cache entry: one dataset version at one site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from cache_manager.domain.charge import Charge
+from cache_manager.domain.names import EntryKey
+from cache_manager.domain.states import State
+
+Desired = Literal["present", "absent"]
+EvictReason = Literal["cleared", "age", "pressure", "damaged"]
+
+
+@dataclass(frozen=True, order=True)
+class Asked:
+    """When a wish was uttered: the request's sequence, then its time-ordered id. The newest wish wins.
+
+    Sequence 0 stands for "now": a wish over HTTP, as new as the newest event.
+    """
+
+    sequence: int = 0
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Who asked, and the story that the answer belongs to."""
+
+    event: bytes | None = None
+    principal: str | None = None
+    correlation: str | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A run's right to the path: `beat` rises with each renewal, and whoever sees it unchanged for long may end it.
+
+    `hit` says that the bytes had been fetched for somebody else, `fresh` that the run held no lease before this one.
+    """
+
+    token: int
+    beat: int = 0
+    hit: bool = False
+    fresh: bool = True
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is remembered of an entry. `token` is the fencing token of whoever worked on it last."""
+
+    site: str
+    project: str
+    commit: str
+    dataset: str
+    version: int
+    state: State = State.QUEUED
+    desired: Desired = "present"
+    reason: str = ""
+    asked: Asked = field(default_factory=Asked)
+    cause: Cause = field(default_factory=Cause)
+    revision: int = 1
+    token: int = 0
+    attempts: int = 0
+    retry_at: datetime | None = None
+    charge: Charge = field(default_factory=Charge)
+    files: int = 0
+    bytes: int = 0
+    tree_root: str = ""
+    fetched_bytes: int = 0
+    saved_bytes: int = 0
+    progress: float = 0.0
+    hits: int = 0
+    uses: int = 0
+    leases: Mapping[str, Grant] = field(default_factory=dict)
+    idle_seconds: float = 0.0
+    evict_reason: EvictReason = "cleared"
+    created_at: datetime | None = None
+    ready_at: datetime | None = None
+
+    @property
+    def key(self) -> EntryKey:
+        """Return what makes the entry one and the same."""
+        return EntryKey(self.site, self.project, self.commit)
+
+    @property
+    def id(self) -> str:
+        """Return `<site>.<project>.<commit>`."""
+        return self.key.id

@@ -1,0 +1,240 @@
+"""A cache manager of real parts on a real mongod, without bus and HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cache_manager.application.cache import Cache
+from cache_manager.application.fsck import fsck
+from cache_manager.application.ports import KnownVersion
+from cache_manager.application.requests import RequestCache, request_cache
+from cache_manager.bootstrap import Engine, assemble
+from cache_manager.domain.charge import Charge
+from cache_manager.domain.entry import Asked, Cause, Entry
+from cache_manager.domain.names import EntryKey
+from cache_manager.settings import CacheManagerSettings, SiteSetting
+from millrace.clock import SystemClock, new_id
+from millrace.datasets.commit import Commit
+from millrace.datasets.push import push
+from millrace.datasets.stored import save_commit
+from millrace.documents import connect
+from millrace.documents.client import Client
+from millrace.errors import NotFound
+from millrace.events import decode
+from millrace.events.envelope import AnyEvent
+from millrace.testing.objects import InMemoryObjectStore
+
+DEADLINE = 20.0
+
+
+class CountingStore(InMemoryObjectStore):
+    """Counts how often each object is read; may be told to wait or to fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: Counter[str] = Counter()
+        self.before: Callable[[str], Awaitable[None]] | None = None
+
+    async def get(self, key: str) -> bytes:
+        await self._count(key)
+        return await super().get(key)
+
+    async def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> Sequence[bytes]:
+        await self._count(key)
+        return await super().get_ranges(key, ranges)
+
+    async def _count(self, key: str) -> None:
+        self.reads[key] += 1
+        if self.before is not None:
+            await self.before(key)
+
+    def pack_reads(self) -> dict[str, int]:
+        return {key: count for key, count in self.reads.items() if "/packs/" in key or "/chunks/" in key}
+
+
+class FakeCatalog:
+    """Knows the versions that the test made."""
+
+    def __init__(self) -> None:
+        self.versions: dict[tuple[str, str, str], KnownVersion] = {}
+
+    async def version(self, project: str, dataset: str, reference: str) -> KnownVersion:
+        try:
+            return self.versions[project, dataset, reference]
+        except KeyError:
+            raise NotFound(f"no version {reference} of {dataset}") from None
+
+
+@dataclass
+class Telemetry:
+    """Keeps what would be told."""
+
+    said: list[Entry] = field(default_factory=list)
+
+    async def progress(self, entry: Entry) -> None:
+        self.said.append(entry)
+
+
+@dataclass
+class Lab:
+    """A lake, a database and a site; any number of cache managers on them."""
+
+    store: CountingStore
+    client: Client
+    database: str
+    site: Path
+    scratch: Path
+    catalog: FakeCatalog = field(default_factory=FakeCatalog)
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    engines: list[Engine] = field(default_factory=list)
+
+    def settings(self, **changes: Any) -> CacheManagerSettings:
+        given = {
+            "mongo_database": self.database,
+            "sites": (SiteSetting(site="nfs-a", path=str(self.site), capacity_bytes=10_000_000),),
+            "takeover_seconds": 0.6,
+            "grace_seconds": 0.0,
+            "first_retry_seconds": 0.01,
+            "last_retry_seconds": 0.1,
+            **changes,
+        }
+        return CacheManagerSettings(**given)
+
+    async def manager(self, **changes: Any) -> Engine:
+        engine = assemble(
+            self.settings(**changes),
+            self.client,
+            self.store,
+            catalog=self.catalog,
+            telemetry=self.telemetry,
+            clock=SystemClock(),
+        )
+        self.engines.append(engine)
+        await engine.prepare()
+        await engine.folders.refresh(engine.world.sites)
+        return engine
+
+    async def version(
+        self, number: int = 1, *, files: int = 40, size: int = 900, dataset: str = "digits", project: str = "default"
+    ) -> KnownVersion:
+        """Commit a version with `files` files to the lake."""
+        root = self.scratch / f"{dataset}-{number}"
+        for index in range(files):
+            path = root / "train" / str(index % 10) / f"{index:04d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(f"{dataset} {number} {index} ".encode().ljust(size, b"."))
+        pushed = await push(root, self.store, project=project)
+        commit = Commit(
+            root=pushed.tree_root,
+            manifest=pushed.manifest_id,
+            files=pushed.files,
+            bytes=pushed.bytes,
+            author="test",
+            time=SystemClock().now(),
+        )
+        await save_commit(self.store, project, commit)
+        known = KnownVersion(dataset, number, commit.id)
+        for reference in (str(number), commit.id):
+            self.catalog.versions[project, dataset, reference] = known
+        return known
+
+    async def events(self) -> list[AnyEvent]:
+        """Return the events in the outbox, in the order of their making."""
+        rows = self.client[self.database]["outbox"].find().sort("_id", 1)
+        return [decode(bytes(row["raw"])) async for row in rows]
+
+    async def event_types(self) -> list[str]:
+        return [event.type for event in await self.events()]
+
+    def key(self, version: KnownVersion, *, site: str = "nfs-a", project: str = "default") -> EntryKey:
+        return EntryKey(site, project, version.commit)
+
+    async def ask(self, engine: Engine, version: KnownVersion, *, desired: Any = "present", **changes: Any) -> None:
+        """Record a wish as the bus handler does."""
+        given = {
+            "site": "nfs-a",
+            "project": "default",
+            "dataset": version.dataset,
+            "version": version.version,
+            "commit": version.commit,
+            "desired": desired,
+            "asked": Asked(version.version, str(new_id())),
+            "cause": Cause(),
+            **changes,
+        }
+
+        async def work(uow: Any) -> Any:
+            return await request_cache(RequestCache(**given), uow=uow, clock=engine.world.clock)
+
+        await engine.transactor(work)
+
+    async def step(self, *engines: Engine) -> None:
+        """Let each manager pass once and finish what it began."""
+        for engine in engines:
+            await engine.folders.refresh(engine.world.sites)
+            await engine.attendance.step()
+        for engine in engines:
+            await engine.attendance.idle()
+
+    async def until(self, condition: Callable[[], Awaitable[Any]], *engines: Engine, seconds: float = DEADLINE) -> Any:
+        """Let the managers work until `condition` returns something true, and return it."""
+        deadline = time.monotonic() + seconds
+        while not (result := await condition()):
+            if time.monotonic() > deadline:
+                pytest.fail("the condition was not met in time")
+            await self.step(*engines)
+            await asyncio.sleep(0.01)
+        return result
+
+    async def until_state(self, engine: Engine, key: EntryKey, state: str, **options: Any) -> Entry:
+        """Let a manager work until the entry is in `state`."""
+
+        async def reached() -> Entry | None:
+            entry = await engine.world.entries.get(key.id)
+            return entry if entry is not None and entry.state == state else None
+
+        found: Entry = await self.until(reached, engine, **options)
+        return found
+
+    async def ready(self, engine: Engine, version: KnownVersion) -> Entry:
+        """Bring a version to READY."""
+        await self.ask(engine, version)
+        return await self.until_state(engine, self.key(version), "READY")
+
+    async def charged(self, engine: Engine) -> Charge:
+        """Return what is charged against the site."""
+        site = await engine.world.sites.get("nfs-a")
+        assert site is not None
+        return site.charged
+
+    async def violations(self, engine: Engine, *, deep: bool = True) -> list[Any]:
+        """Return what fsck finds."""
+        return list((await fsck(engine.world, deep=deep))["violations"])
+
+
+@pytest.fixture
+async def lab(mongo_server: Any, mongo_database_name: str, tmp_path: Path) -> AsyncIterator[Lab]:
+    client = connect(mongo_server.uri, app_name="test")
+    made = Lab(CountingStore(), client, mongo_database_name, tmp_path / "nfs-a", tmp_path / "scratch")
+    yield made
+    for engine in made.engines:
+        await engine.close()
+    await client.close()
+
+
+@pytest.fixture
+async def manager(lab: Lab) -> Engine:
+    return await lab.manager()
+
+
+@pytest.fixture
+def cache(manager: Engine) -> Cache:
+    return Cache(manager.world)
