@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import nats
@@ -15,7 +15,6 @@ from millrace.bus import Bus
 from millrace.bus.provision import Provisioner
 from millrace.bus.reconcile import reconcile
 from millrace.bus.topology import CONSUMERS, STREAMS
-from millrace.clock import SystemClock
 from millrace_stack.ports import free_ports
 from millrace_stack.process import spawn, stop
 from millrace_stack.servers import until_ready
@@ -96,22 +95,3 @@ async def buses() -> AsyncIterator[Callable[..., Bus]]:
     yield build
     for bus in built:
         await bus.stop()
-
-
-@pytest.fixture
-def eventually() -> Callable[..., Awaitable[None]]:
-    """Polls a condition (plain or async) until it is true, with a deadline."""
-    clock = SystemClock()
-
-    async def wait(condition: Callable[[], object], *, seconds: float = 15.0) -> None:
-        deadline = clock.monotonic() + seconds
-        while True:
-            value = condition()
-            if asyncio.iscoroutine(value):
-                value = await value
-            if value:
-                return
-            assert clock.monotonic() < deadline, "the condition did not become true in time"
-            await asyncio.sleep(0.01)
-
-    return wait

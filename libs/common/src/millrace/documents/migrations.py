@@ -5,6 +5,7 @@ A migration may be interrupted and is then run again, so that it must be repeata
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 from collections.abc import Awaitable, Callable, Sequence
@@ -52,11 +53,24 @@ async def migrate(
     time: Clock = clock or SystemClock()
     leases = LeaseStore(database, clock=time, ttl=BEAT_TTL_SECONDS, identity=ProcessIdentity())
     lease = await _acquire(leases, time, wait)
+    beating = asyncio.ensure_future(_beat(leases, lease, time))
     try:
         await ensure_kernel_indexes(database)
         return await _run(database, migrations, leases, lease, time)
     finally:
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
         await leases.release(lease)
+
+
+async def _beat(leases: LeaseStore, lease: Lease, clock: Clock) -> None:
+    """Keep the lease while a long migration runs; one that lost it stops at its next renewal."""
+    while True:
+        await clock.sleep(BEAT_TTL_SECONDS / 4)
+        try:
+            await leases.renew(lease)
+        except Unavailable as error:
+            log.warning("migration lease not renewed", reason=error.message)
 
 
 async def _acquire(leases: LeaseStore, clock: Clock, wait: float) -> Lease:
