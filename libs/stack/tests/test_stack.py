@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 import nats
 import psutil
 import pytest
+from minio import Minio
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
@@ -78,6 +80,13 @@ pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("stack")]
 
 def told(running: Stack, service: str) -> dict[str, str]:
     return json.loads((running.layout.work(service) / "told.json").read_text())
+
+
+@contextlib.contextmanager
+def bucket_of(running: Stack) -> Iterator[Minio]:
+    keys = [path.read_text().strip() for path in (running.layout.s3_access_key, running.layout.s3_secret_key)]
+    with s3_client(running.state.urls["s3"], keys[0], keys[1], region="us-east-1") as s3:
+        yield s3
 
 
 class TestWhole:
@@ -149,8 +158,7 @@ class TestWhole:
         await admin.close()
 
     def test_the_bucket_exists(self, whole: Stack) -> None:
-        keys = [path.read_text().strip() for path in (whole.layout.s3_access_key, whole.layout.s3_secret_key)]
-        with s3_client(whole.state.urls["s3"], keys[0], keys[1], region="us-east-1") as s3:
+        with bucket_of(whole) as s3:
             assert s3.bucket_exists("millrace")
 
     @pytest.mark.parametrize("name", ["catalog", "nats", "mongo"])
@@ -242,16 +250,22 @@ def test_a_missing_program_is_a_clear_error(tmp_path: Path) -> None:
         stack.up(tmp_path / "s", bare(), environ=environ)
 
 
-def test_mongo_keeps_its_data_on_another_port(tmp_path: Path) -> None:
-    wanted = config(servers=("mongo",), services=(fake("ingest"),))
+def test_servers_keep_their_data_on_other_ports(tmp_path: Path) -> None:
+    wanted = config(servers=("mongo", "s3"), services=(fake("ingest"),))
     with started(tmp_path, wanted) as running:
+        ports = running.state.ports
         with MongoClient(running.layout.mongo_uri("ingest").read_text()) as mongo:
             mongo["ingest"]["things"].insert_one({"_id": 7})
+        with bucket_of(running) as s3:
+            s3.put_object("millrace", "a", io.BytesIO(b"bytes"), 5)
         stack.down(tmp_path)
-        state = stack.states.load(running.layout)
-        moved = state.model_copy(update={"ports": {}})
-        stack.states.save(running.layout, moved)
-        again = stack.up(tmp_path, wanted, seconds=30)
-        assert again.state.ports["mongo"] != state.ports["mongo"]
+        stopped = stack.states.load(running.layout)
+        stack.states.save(running.layout, stopped.model_copy(update={"ports": {}}))
+        again = stack.up(tmp_path, wanted, seconds=60)
+        assert not set(again.state.ports.values()) & set(ports.values())
         with MongoClient(running.layout.mongo_uri("ingest").read_text()) as mongo:
             assert mongo["ingest"]["things"].find_one() == {"_id": 7}
+        with bucket_of(again) as s3:
+            answer = s3.get_object("millrace", "a")
+            assert answer.read() == b"bytes"
+            answer.close()

@@ -43,7 +43,7 @@ def addresses(ports: Mapping[str, int], environ: Mapping[str, str]) -> Addresses
     return Addresses(
         nats=named.get("nats", f"nats://127.0.0.1:{ports.get('nats', 0)}"),
         mongo=named.get("mongo", f"mongodb://127.0.0.1:{ports.get('mongo', 0)}/"),
-        s3=named.get("s3", f"http://127.0.0.1:{ports.get('s3', 0)}"),
+        s3=named.get("s3", f"http://127.0.0.1:{ports.get('s3-s3', 0)}"),
         triton_http=named.get("triton", f"127.0.0.1:{ports.get('triton-http', 0)}"),
         triton_grpc=environ.get(TRITON_GRPC) or f"127.0.0.1:{ports.get('triton-grpc', 0)}",
         external=frozenset(named),

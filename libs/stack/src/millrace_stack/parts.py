@@ -19,13 +19,14 @@ from millrace_stack.servers import Server
 from millrace_stack.servers.mongo import MongoServer, MongoUser
 from millrace_stack.servers.nats import NatsServer
 from millrace_stack.servers.prometheus import PrometheusServer
+from millrace_stack.servers.seaweed import PORTS as S3_PORTS
 from millrace_stack.servers.seaweed import SeaweedServer
 from millrace_stack.servers.triton import TritonServer
 
 SERVER_PORTS: dict[str, tuple[str, ...]] = {
     "nats": ("nats",),
     "mongo": ("mongo",),
-    "s3": ("s3", "s3-grpc", "s3-master", "s3-master-grpc", "s3-volume", "s3-volume-grpc", "s3-filer", "s3-filer-grpc"),
+    "s3": tuple(f"s3-{name}{suffix}" for name in S3_PORTS for suffix in ("", "-grpc")),
     "triton": ("triton-http", "triton-grpc", "triton-metrics"),
     "prometheus": ("prometheus",),
 }

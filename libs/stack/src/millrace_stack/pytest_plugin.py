@@ -21,6 +21,7 @@ from millrace_stack.ports import free_ports
 from millrace_stack.servers import running
 from millrace_stack.servers.mongo import MongoServer
 from millrace_stack.servers.nats import NatsServer
+from millrace_stack.servers.seaweed import PORTS as S3_PORTS
 from millrace_stack.servers.seaweed import REGION, SeaweedServer, make_bucket
 from millrace_stack.servers.triton import TritonServer
 
@@ -96,7 +97,9 @@ def s3_server(servers_folder: Path) -> Iterator[S3]:
         found = (os.environ.get("AWS_ACCESS_KEY_ID", ""), os.environ.get("AWS_SECRET_ACCESS_KEY", ""))
         yield S3(address, *found)
         return
-    server = SeaweedServer(servers_folder / "s3", tuple(free_ports(8)), servers_folder / "s3.log", *keys)
+    server = SeaweedServer(
+        servers_folder / "s3", tuple(free_ports(2 * len(S3_PORTS))), servers_folder / "s3.log", *keys
+    )
     with running(server):
         yield S3(server.endpoint, *keys)
 

@@ -18,7 +18,7 @@ from millrace_stack.process import Command
 from millrace_stack.servers import private_folder
 
 REGION = "us-east-1"
-PORTS = ("s3", "master", "volume", "filer")
+PORTS = ("s3", "master", "volume", "filer", "admin")
 """Each of these opens a second port for gRPC; `SeaweedServer` wants two ports for each name."""
 
 
