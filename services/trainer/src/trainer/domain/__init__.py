@@ -1,0 +1,1 @@
+"""Rules of the queue: jobs, devices, the planner. Standard library only."""

@@ -1,0 +1,1 @@
+"""Translation of events and requests into commands."""
