@@ -78,11 +78,11 @@ class ServiceEnvironment:
             files = {"BOOTSTRAP_FILE": self.layout.bootstrap, "PEPPER_FILE": self.layout.pepper}
             return {f"MILLRACE_CATALOG_{key}": str(path) for key, path in files.items()}
         if name == "cache-manager":
-            site = {"path": str(self.layout.site(self.config.site)), "capacity_bytes": self.config.site_bytes}
-            return {"MILLRACE_CACHE_MANAGER_SITES": json.dumps({self.config.site: site})}
+            path = str(self.layout.site(self.config.site))
+            site = {"site": self.config.site, "path": path, "capacity_bytes": self.config.site_bytes}
+            return {"MILLRACE_CACHE_MANAGER_SITES": json.dumps([site])}
         if name == "trainer":
-            work = str(self.layout.work("trainer"))
-            return {"MILLRACE_TRAINER_SITE": self.config.site, "MILLRACE_TRAINER_WORK_DIR": work}
+            return {"MILLRACE_TRAINER_WORK_FOLDER": str(self.layout.work("trainer"))}
         if name == "serving":
             return {
                 "MILLRACE_SERVING_TRITON_HTTP": self.addresses.triton_http,

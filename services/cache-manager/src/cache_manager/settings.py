@@ -40,7 +40,7 @@ class CacheManagerSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="MILLRACE_CACHE_MANAGER_", extra="ignore", frozen=True)
 
     port: int = Field(default=8702, ge=0, le=65_535)
-    mongo_database: str = Field(default="cache-manager", pattern=r"^[a-z0-9_-]{1,38}$")
+    mongo_database: str = Field(default="cache_manager", pattern=r"^[a-z0-9_-]{1,38}$")
     sites: tuple[SiteSetting, ...] = ()
     prefetch: tuple[Prefetch, ...] = ()
 
