@@ -183,11 +183,15 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
-def serve(app: ASGIApp, *, host: str, port: int, max_grace: int = 10) -> None:
-    """Serve `app` until SIGTERM or SIGINT, then finish what is in flight within `max_grace` seconds."""
+def serve(build: Callable[[], ASGIApp], *, host: str, port: int, max_grace: int = 10) -> None:
+    """Serve the app that `build` returns until SIGTERM or SIGINT, then finish what is in flight within `max_grace` s.
+
+    `build` is called inside the event loop.
+    """
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     config = uvicorn.Config(
-        app,
+        build,
+        factory=True,
         log_config=None,
         access_log=False,
         server_header=False,

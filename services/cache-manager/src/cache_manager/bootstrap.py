@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import httpx
 from fastapi import FastAPI
-from pydantic import ValidationError
 
 from cache_manager.adapters.bus_telemetry import BusTelemetry
 from cache_manager.adapters.catalog_http import HttpCatalog
@@ -43,9 +41,8 @@ from millrace.leases import Leadership, LeaseStore, ProcessIdentity
 from millrace.objects import ObjectStore
 from millrace.objects.s3 import S3ObjectStore
 from millrace.outbox import Relay
-from millrace.runtime import Reconciler, Runtime, serve
-from millrace.settings import SharedSettings, explain, read_secret
-from millrace.telemetry import configure_logs, configure_traces
+from millrace.runtime import Reconciler, Runtime
+from millrace.settings import SharedSettings, read_secret
 
 SERVICE = "cache-manager"
 SOURCE = "/millrace/cache-manager"
@@ -257,18 +254,3 @@ def _run(runtime: Runtime, engine: Engine, bus: Bus, relay: Relay) -> None:
     checks = {"database": database, "entries": entries, "sites": sites, "bus": bus.check, "outbox": relay.check}
     for name, check in checks.items():
         runtime.add_check(name, check)
-
-
-def main() -> None:
-    """Run the cache manager until SIGTERM."""
-    try:
-        shared, settings = SharedSettings(), CacheManagerSettings()
-    except ValidationError as error:
-        sys.exit(f"{SERVICE}: {explain(error)}")
-    configure_logs(SERVICE, shared.log_level)
-    configure_traces(SERVICE, shared.otlp_endpoint)
-    try:
-        app = build(settings, shared)
-    except Invalid as error:
-        sys.exit(f"{SERVICE}: {error.message}")
-    serve(app, host=settings.host, port=settings.port)

@@ -1,37 +1,17 @@
-"""`python -m drift_monitor`: serve until SIGTERM."""
+"""`python -m drift_monitor` runs the service."""
 
 from __future__ import annotations
 
 import sys
 
-from pydantic import ValidationError
-
 from drift_monitor.bootstrap import SERVICE, build
 from drift_monitor.settings import DriftMonitorSettings
-from millrace.errors import MillraceError
-from millrace.runtime import serve
-from millrace.settings import SharedSettings, explain
-from millrace.telemetry import configure_logs, configure_traces
+from millrace.service import run
 
 
 def main() -> int:
-    """Run the service until it is told to stop; returns the exit code."""
-    try:
-        settings, shared = DriftMonitorSettings(), SharedSettings()
-        configure_logs(SERVICE, shared.log_level)
-        configure_traces(SERVICE, shared.otlp_endpoint)
-        built = build(settings, shared)
-        serve(built.app, host=settings.host, port=settings.port)
-    except ValidationError as error:
-        sys.stderr.write(f"drift-monitor cannot start:\n{explain(error)}\n")
-        return 2
-    except MillraceError as error:
-        sys.stderr.write(f"drift-monitor cannot start: {error.message}{f' ({error.hint})' if error.hint else ''}\n")
-        return 2
-    except OSError as error:
-        sys.stderr.write(f"drift-monitor cannot listen on {settings.host}:{settings.port}: {error.strerror}\n")
-        return 2
-    return 0
+    """Run the service until it is told to stop; return the exit code."""
+    return run(SERVICE, DriftMonitorSettings, lambda settings, shared: build(settings, shared).app)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def write_durably(path: Path, data: bytes) -> None:
     """Write a file whole or not at all: a temporary name, synced, renamed, its folder synced."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    with contextlib.suppress(FileNotFoundError):
-        temporary.unlink()
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o440)
     with os.fdopen(handle, "wb") as file:
         file.write(data)
