@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,11 @@ from millrace.events import AnyEvent, DeploymentRequested, build, decode, encode
 from millrace.objects.s3 import S3ObjectStore
 from millrace.runtime import listen
 from millrace.settings import SharedSettings
+from millrace_stack import triton_env
+from millrace_stack.ports import free_ports
+from millrace_stack.process import spawn, stop
+from millrace_stack.servers import until_ready
+from millrace_stack.servers.triton import TritonServer
 from serving import bootstrap
 from serving.adapters.packages import package_digest
 from serving.domain.endpoint import Spec
@@ -268,12 +274,54 @@ def secret(folder: Path, name: str, text: str) -> Path:
     return path
 
 
+class MortalTriton:
+    """A Triton of its own for tests of the whole service, which owns its model repository; it can be killed."""
+
+    def __init__(self, folder: Path) -> None:
+        http, grpc, metrics = free_ports(3)
+        self.repository = folder / "repository"
+        environment = triton_env.ensure(folder)
+        self._server = TritonServer(
+            folder / "run", (http, grpc, metrics), folder / "triton.log", environment, self.repository
+        )
+        self.http, self.grpc = self._server.http, self._server.grpc
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def spawn(self) -> None:
+        """Start it, from the main thread: it dies with the thread that started it."""
+        self._process = spawn(self._server.command())
+
+    def wait(self) -> None:
+        """Wait until it answers."""
+        process = self._process
+        assert process is not None
+        until_ready(self._server.why_not_ready, alive=lambda: process.poll() is None, seconds=60)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            stop(self._process, grace=0)
+            self._process = None
+
+    def close(self) -> None:
+        self.kill()
+        self._server.clear()
+
+
+@pytest.fixture(scope="session")
+def own_triton(servers_folder: Path) -> Iterator[MortalTriton]:
+    triton = MortalTriton(servers_folder / "serving-triton")
+    triton.spawn()
+    triton.wait()
+    yield triton
+    triton.close()
+
+
 @pytest.fixture
 def service_settings(  # noqa: PLR0917
     tmp_path: Path,
     mongo_server: Any,
     mongo_database_name: str,
-    triton_server: Any,
+    own_triton: MortalTriton,
     s3_server: Any,
     s3_bucket: str,
     nats_server: Any,
@@ -281,9 +329,9 @@ def service_settings(  # noqa: PLR0917
     settings = ServingSettings(
         mongo_uri_file=secret(tmp_path, "mongo", mongo_server.uri),
         mongo_database=mongo_database_name,
-        triton_http=triton_server.http,
-        triton_grpc=triton_server.grpc,
-        repository=triton_server.repository,
+        triton_http=own_triton.http,
+        triton_grpc=own_triton.grpc,
+        repository=own_triton.repository,
         spool=tmp_path / "spool",
         drain_seconds=0.3,
     )
@@ -295,6 +343,18 @@ def service_settings(  # noqa: PLR0917
         s3_secret_key_file=secret(tmp_path, "secret", s3_server.secret_key),
     )
     return settings, shared
+
+
+def a_store(shared: SharedSettings) -> S3ObjectStore:
+    assert shared.s3_access_key_file is not None
+    assert shared.s3_secret_key_file is not None
+    return S3ObjectStore(
+        endpoint=shared.s3_endpoint,
+        bucket=shared.s3_bucket,
+        region=shared.s3_region,
+        access_key=shared.s3_access_key_file.read_text(),
+        secret_key=shared.s3_secret_key_file.read_text(),
+    )
 
 
 @contextlib.asynccontextmanager
@@ -309,13 +369,7 @@ async def running_service(settings: ServingSettings, shared: SharedSettings) -> 
 
     await connection.subscribe("evt.deployment.>", cb=hear)
     built = bootstrap.build(settings, shared, authenticator=KnownPrincipals())
-    store = S3ObjectStore(
-        endpoint=shared.s3_endpoint,
-        bucket=shared.s3_bucket,
-        region=shared.s3_region,
-        access_key=shared.s3_access_key_file.read_text(),
-        secret_key=shared.s3_secret_key_file.read_text(),
-    )
+    store = a_store(shared)
     try:
         async with (
             served_app(built.app) as url,

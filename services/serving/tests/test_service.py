@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import nats
 import numpy as np
 import pytest
+
+from millrace.bus.provision import Provisioner
+from millrace.clock import SystemClock
+from millrace.events import decode, encode
+from millrace.http import ANONYMOUS_PATHS, enumerate_routes
+from millrace.inference import batch_subject, decode_batch, message_id
 
 pytestmark = [pytest.mark.servers]
 
@@ -27,3 +43,274 @@ async def test_a_requested_model_answers(service: Any, kit: Any) -> None:
     assert answer.headers["x-route-epoch"] == "1"
     assert "x-prediction-id" in answer.headers
     assert (await service.endpoint(name))["state"] == "READY"
+
+
+async def test_a_wrong_golden_answer_fails_and_the_old_revision_goes_on(service: Any, kit: Any) -> None:
+    good, name, images = kit.a_model(), kit.a_name(), kit.some_images(2)
+    await service.deploy(good, deployment=name)
+    await service.event("deployment.ready", name, 1)
+    await service.deploy(kit.a_model(1), deployment=name, revision=2, version=2, offset=0.01)
+    failed = await service.event("deployment.failed", name, 2)
+    assert "golden answer differs by 0.01" in failed.data.reason
+    answer = await service.infer(name, images)
+    assert answer.headers["x-model-version"] == f"{name}@1"
+    np.testing.assert_allclose(np.reshape(answer.json()["outputs"][0]["data"], (2, 10)), good(images), atol=1e-5)
+    view = await service.endpoint(name)
+    assert (view["state"], view["serving"]["revision"], view["route"]["epoch"]) == ("FAILED", 1, 1)
+
+    async def collected() -> bool:
+        return f"{name}.v2" not in service.built.world.models or not service.built.world.ready(f"{name}.v2")
+
+    await kit.eventually(collected, why="the refused model is unloaded")
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"model_onnx": b"this is no graph"}, "given up after 3 attempts"),
+        ({"package_json": b"{"}, "package.json is not valid JSON"),
+        ({"golden_json": b'{"inputs":[],"outputs":[],"tolerance":0}'}, "golden.json"),
+    ],
+)
+async def test_a_bad_package_fails_with_its_reason(service: Any, kit: Any, files: Any, reason: str) -> None:
+    name = kit.a_name()
+    await service.deploy(kit.a_model(), deployment=name, **files)
+    failed = await service.event("deployment.failed", name, 1, seconds=60)
+    assert reason in failed.data.reason
+    answer = await service.infer(name, kit.some_images())
+    assert answer.status_code == 404
+
+
+async def test_bytes_that_do_not_match_the_digest_are_never_served(service: Any, kit: Any) -> None:
+    name, files = kit.a_name(), kit.a_package(kit.a_model())
+    digest = await kit.put_package(service.store, files)
+    spoiled = bytearray(files["model.onnx"])
+    spoiled[len(spoiled) // 2] ^= 1
+    await service.store.put(f"default/models/{digest}/model.onnx", bytes(spoiled))
+    await service.publish(kit.a_request(kit.a_spec(deployment=name, model=name, digest=digest)))
+    failed = await service.event("deployment.failed", name, 1)
+    assert "digest" in failed.data.reason
+
+
+async def test_a_prefix_outside_the_project_is_refused(service: Any, kit: Any) -> None:
+    name = kit.a_name()
+    digest = await kit.put_package(service.store, kit.a_package(kit.a_model()), project="other")
+    spec = kit.a_spec(deployment=name, model=name, digest=digest, prefix=f"other/models/{digest}")
+    await service.publish(kit.a_request(spec))
+    failed = await service.event("deployment.failed", name, 1)
+    assert "prefix" in failed.data.reason
+
+
+async def test_a_new_revision_takes_over_under_traffic_without_an_error(service: Any, kit: Any) -> None:
+    name, images = kit.a_name(), kit.some_images(1)
+    await service.deploy(kit.a_model(), deployment=name)
+    await service.event("deployment.ready", name, 1)
+    answers: list[Any] = []
+    stopping = False
+
+    async def ask() -> None:
+        while not stopping:
+            answer = await service.infer(name, images)
+            answers.append((answer.status_code, answer.headers.get("x-model-version"), answer.elapsed.total_seconds()))
+
+    workers = [asyncio.create_task(ask()) for _ in range(4)]
+    for revision in (2, 3, 4):
+        await service.deploy(kit.a_model(revision), deployment=name, revision=revision, version=revision)
+        await service.event("deployment.ready", name, revision)
+        await service.event("deployment.retired", name, revision - 1)
+    stopping = True
+    await asyncio.gather(*workers)
+    assert {status for status, _, _ in answers} == {200}
+    assert {version for _, version, _ in answers} == {f"{name}@{version}" for version in (1, 2, 3, 4)}
+    versions = [int(version.partition("@")[2]) for _, version, _ in answers]
+    print(f"{len(answers)} answers, slowest {max(seconds for _, _, seconds in answers):.3f} s")
+    assert sum(later < earlier for earlier, later in pairwise(versions)) <= 3 * len(workers)
+    assert not service.built.world.ready(f"{name}.v1")
+
+
+async def test_a_killed_triton_is_a_503_and_then_heals_by_itself(service: Any, kit: Any, own_triton: Any) -> None:
+    name, images = kit.a_name(), kit.some_images(1)
+    await service.deploy(kit.a_model(), deployment=name)
+    await service.event("deployment.ready", name, 1)
+    own_triton.kill()
+    answer = await service.infer(name, images)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    shutil.rmtree(own_triton.repository / f"{name}.v1")
+
+    async def said() -> bool:
+        ready = await service.client.get("/readyz")
+        return ready.status_code == 503 and "models" in ready.json()["reasons"]
+
+    await kit.eventually(said)
+    own_triton.spawn()
+    await asyncio.to_thread(own_triton.wait)
+    seen = []
+
+    async def healed() -> bool:
+        seen.append((await service.infer(name, images)).status_code)
+        return seen[-1] == 200
+
+    await kit.eventually(healed, seconds=30)
+    assert set(seen) <= {200, 503}
+    assert (await service.client.get("/readyz")).json()["reasons"] == {}
+    fsck = (await service.client.get("/v1/fsck", headers=kit.bearer("owner"))).json()
+    assert fsck["violations"] == []
+    assert fsck["checked"] >= 1
+    assert len([event for event in service.heard if event.type == "deployment.ready"]) == 1
+
+
+async def test_a_restarted_service_serves_on(service_settings: Any, kit: Any, own_triton: Any) -> None:
+    name, images = kit.a_name(), kit.some_images(1)
+    async with kit.running_service(*service_settings) as service:
+        await service.deploy(kit.a_model(), deployment=name)
+        await service.event("deployment.ready", name, 1)
+    async with kit.running_service(*service_settings) as service:
+
+        async def answers() -> bool:
+            return bool((await service.infer(name, images)).status_code == 200)
+
+        await kit.eventually(answers)
+        assert service.built.world.ready(f"{name}.v1")
+
+
+async def test_retiring_ends_in_404_and_an_empty_server(service: Any, kit: Any) -> None:
+    name = kit.a_name()
+    spec = await service.deploy(kit.a_model(), deployment=name)
+    await service.event("deployment.ready", name, 1)
+    await service.publish(kit.a_request(replace(spec, revision=2, present=False)))
+    await service.event("deployment.retired", name, 1)
+    assert (await service.infer(name, kit.some_images())).status_code == 404
+    assert (await service.endpoint(name))["state"] == "RETIRED"
+
+
+async def test_captured_rows_reach_the_stream_once_and_whole(service: Any, kit: Any) -> None:
+    model, name = kit.a_model(), kit.a_name()
+    spec = await service.deploy(model, deployment=name)
+    ready = await service.event("deployment.ready", name, 1)
+    images = {f"row-{number}": kit.some_images(1, seed=number) for number in range(30)}
+    for prediction, image in images.items():
+        body = kit.a_question(image, id=prediction)
+        answer = await service.client.post(f"/v2/models/{name}/infer", json=body, headers=kit.bearer())
+        assert answer.headers["x-prediction-id"] == prediction
+    many = kit.some_images(5, seed=99)
+    await service.client.post(f"/v2/models/{name}/infer", json=kit.a_question(many, id="many"), headers=kit.bearer())
+    off = kit.bearer("owner") | {"x-millrace-capture": "off"}
+    await service.infer(name, kit.some_images(), headers=off)
+    subscription = await service.connection.jetstream().subscribe(
+        batch_subject("default", name), ordered_consumer=True, stream="INFERENCE"
+    )
+    batches: list[Any] = []
+
+    async def all_there() -> bool:
+        with contextlib.suppress(TimeoutError, nats.errors.TimeoutError):
+            message = await subscription.next_msg(timeout=0.2)
+            batch = decode_batch(message.data, subject=message.subject)
+            assert message.headers["Nats-Msg-Id"] == message_id(batch.header)
+            batches.append(batch)
+        return sum(map(len, batches)) >= 35
+
+    await kit.eventually(all_there)
+    ids = [prediction for batch in batches for prediction in batch.prediction_ids]
+    assert sorted(ids) == sorted([*images, *(f"many/{row}" for row in range(5))])
+    for batch in batches:
+        header = batch.header
+        assert (header.revision, header.model, header.version, header.digest) == (1, name, 1, spec.digest)
+        assert (header.route_epoch, header.rows_lost, header.sampling) == (ready.data.route_epoch, 0, 1.0)
+        for prediction, inputs, outputs in zip(batch.prediction_ids, batch.inputs, batch.outputs, strict=True):
+            expected = images.get(prediction)
+            if expected is not None:
+                np.testing.assert_array_equal(inputs, expected[0])
+                np.testing.assert_allclose(outputs, model(expected)[0], atol=1e-5)
+    sequences = [batch.header.seq0 for batch in batches]
+    assert sequences == [sum(map(len, batches[:index])) for index in range(len(batches))]
+
+
+async def test_every_route_but_health_needs_a_token(service: Any, kit: Any) -> None:
+    guards = enumerate_routes(service.built.app._admin)
+    unguarded = {guard.path for guard in guards if guard.action is None}
+    assert unguarded <= ANONYMOUS_PATHS | {"/openapi.json"}
+    for path in ("/v1/endpoints", "/v1/endpoints/digits", "/v1/fsck"):
+        assert (await service.client.get(path)).status_code == 401
+    assert (await service.client.get("/v1/fsck", headers=kit.bearer("viewer"))).status_code == 403
+    assert (await service.client.get("/v1/endpoints/none", headers=kit.bearer("viewer"))).status_code == 404
+    listed = (await service.client.get("/v1/endpoints", headers=kit.bearer("viewer"))).json()
+    assert listed == {"items": [], "next": None}
+    metrics = (await service.client.get("/metrics")).text
+    assert "millrace_serving_infer_seconds" in metrics
+
+
+KILLED = ["P1.after", "P2.during", "P3.before", "P3.after", "P4.during", "P5.before", "P6.before", "P6.after"]
+KILLED += ["P7.before", "P8.before", "P8.after", "P7.after"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_killed_at_every_point_the_end_is_the_same(
+    service_settings: Any, kit: Any, tmp_path: Path, own_triton: Any
+) -> None:
+    settings, shared = service_settings
+    await Provisioner(servers=shared.nats_url).run(once=True)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "MILLRACE_NATS_URL": shared.nats_url,
+        "MILLRACE_S3_ENDPOINT": shared.s3_endpoint,
+        "MILLRACE_S3_BUCKET": shared.s3_bucket,
+        "MILLRACE_S3_ACCESS_KEY_FILE": str(shared.s3_access_key_file),
+        "MILLRACE_S3_SECRET_KEY_FILE": str(shared.s3_secret_key_file),
+        "MILLRACE_SERVING_PORT": "0",
+        "MILLRACE_SERVING_MONGO_URI_FILE": str(settings.mongo_uri_file),
+        "MILLRACE_SERVING_MONGO_DATABASE": settings.mongo_database,
+        "MILLRACE_SERVING_TOKEN_FILE": str(kit.secret(tmp_path, "token", "none")),
+        "MILLRACE_SERVING_TRITON_HTTP": settings.triton_http,
+        "MILLRACE_SERVING_TRITON_GRPC": settings.triton_grpc,
+        "MILLRACE_SERVING_REPOSITORY": str(settings.repository),
+        "MILLRACE_SERVING_DRAIN_SECONDS": "0.1",
+        "MILLRACE_FAILPOINTS": ";".join(f"deploy.{point}=kill@{2 if point < 'P7' else 1}" for point in KILLED),
+        "MILLRACE_FAILPOINTS_STATE": str(tmp_path / "hits"),
+    }
+    connection = await nats.connect(shared.nats_url)
+    heard: dict[str, Any] = {}
+
+    async def hear(message: Any) -> None:
+        event = decode(message.data, subject=message.subject)
+        heard[event.id] = event
+
+    await connection.subscribe("evt.deployment.>", cb=hear)
+    store = kit.a_store(shared)
+    name, kills = kit.a_name(), 0
+    log = (tmp_path / "serving.log").open("ab")
+
+    async def run_until(kind: str, revision: int) -> None:
+        nonlocal kills
+        deadline = SystemClock().monotonic() + 120
+        while True:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "serving", env=environment, stdout=log, stderr=log
+            )
+            while process.returncode is None:
+                said = {(event.type, event.data.revision) for event in heard.values() if event.data.deployment == name}
+                if (kind, revision) in said:
+                    process.terminate()
+                    await process.wait()
+                    return
+                assert SystemClock().monotonic() < deadline, (tmp_path / "serving.log").read_text()[-4_000:]
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(process.wait(), timeout=0.1)
+            assert process.returncode == -signal.SIGKILL, (tmp_path / "serving.log").read_text()[-4_000:]
+            kills += 1
+
+    for revision in (1, 2):
+        digest = await kit.put_package(store, kit.a_package(kit.a_model(revision)))
+        spec = kit.a_spec(deployment=name, model=name, revision=revision, version=revision, digest=digest)
+        event = kit.a_request(spec)
+        await connection.jetstream().publish(event.bus_subject, encode(event), headers={"Nats-Msg-Id": event.id})
+        await run_until("deployment.ready", revision)
+    await run_until("deployment.retired", 1)
+    log.close()
+    await store.close()
+    await connection.close()
+    facts = [(event.type, event.data.revision) for event in heard.values() if event.data.deployment == name]
+    for fact in (("deployment.ready", 1), ("deployment.ready", 2), ("deployment.retired", 1)):
+        assert facts.count(fact) == 1, facts
+    assert ("deployment.failed", 2) not in facts
+    assert kills == len(KILLED)

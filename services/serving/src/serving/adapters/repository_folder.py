@@ -3,6 +3,7 @@
     <repository>/<model>.v<N>/        read-only once it is there
         config.pbtxt  1/model.py      written by serving
         1/model.onnx                  copied from the package
+        1/__pycache__                 an empty file, so that nobody can make the folder
         package.json  golden.json     copied from the package
         millrace.json                 digest of the package, and of each file here
     <repository>/.staging/            built aside; a rename makes the folder visible
@@ -32,6 +33,9 @@ from serving.domain.package import GOLDEN, MANIFEST, MODEL, Signature
 from serving.errors import BadPackage
 
 _MARK = "millrace.json"
+_NO_CACHE = "__pycache__"
+"""A file of this name keeps Python from writing bytecode there: root writes into read-only folders too, and a changed
+folder would be loaded again."""
 
 
 class FolderRepository:
@@ -93,6 +97,7 @@ class FolderRepository:
         config = config_pbtxt(spec.backend, signature, max_batch_size=self._max_batch_size, digest=spec.digest)
         (built / "config.pbtxt").write_text(config, encoding="utf-8")
         (version / "model.py").write_text(MODEL_PY, encoding="utf-8")
+        (version / _NO_CACHE).touch()
         files = {str(path.relative_to(built)): _digest(path) for path in _files(built)}
         (built / _MARK).write_text(json.dumps({"digest": spec.digest, "files": files}), encoding="utf-8")
         _seal(built)

@@ -7,6 +7,7 @@ long as the process, since many gRPC clients leak.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
+from functools import cached_property
 from typing import Any, TypeVar
 
 import grpc  # type: ignore[import-untyped]
@@ -34,8 +35,13 @@ class TritonServer:
     """Triton as the model server; `load_seconds` bounds one explicit load."""
 
     def __init__(self, address: str, *, load_seconds: float) -> None:
-        self._client = triton.InferenceServerClient(address, channel_args=_CHANNEL)
+        self._address = address
         self._load_seconds = load_seconds
+
+    @cached_property
+    def _client(self) -> Any:
+        """The one client, made at the first call: gRPC binds it to the event loop that runs then."""
+        return triton.InferenceServerClient(self._address, channel_args=_CHANNEL)
 
     async def close(self) -> None:
         """Close the connection."""
