@@ -28,7 +28,7 @@ from typing import Any
 import httpx
 
 from millrace.clock import SystemClock, new_id
-from millrace.datasets import push
+from millrace.datasets.push import push
 from millrace.objects.s3 import S3ObjectStore
 from millrace_stack.config import StackConfig
 from millrace_stack.stack import Stack, down, up
@@ -131,7 +131,7 @@ async def _event(http: httpx.AsyncClient, kind: str, match: Callable[[dict[str, 
     while time.monotonic() < end:
         params: dict[str, str | int] = {"type": kind, "order": "newest", "limit": 5}
         found = (await http.get("/v1/events", params=params)).json()["items"]
-        for event in found:
+        for event in (item["event"] for item in found):
             if match(event["data"]):
                 return dict(event)
         await asyncio.sleep(0.05)

@@ -46,7 +46,7 @@ class Platform:
     def event(self, event_type: str, match: Callable[[dict[str, Any]], bool], seconds: float = 60) -> dict[str, Any]:
         def look() -> dict[str, Any] | None:
             found = self.get("/v1/events", type=event_type, order="newest", limit=100)["items"]
-            return next((event for event in found if match(event["data"])), None)
+            return next((item["event"] for item in found if match(item["event"]["data"])), None)
 
         return until(f"event {event_type}", look, seconds)
 

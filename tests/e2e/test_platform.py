@@ -52,10 +52,10 @@ def trained(platform: Platform) -> dict[str, Any]:
 def test_landed_data_becomes_one_version_however_often_it_is_told(platform: Platform, trained: dict[str, Any]) -> None:
     def done() -> dict[str, Any] | None:
         operation: dict[str, Any] = platform.get(trained["operation"])
-        return operation if operation["state"] in {"succeeded", "failed"} else None
+        return operation if operation["state"] in {"completed", "failed"} else None
 
     operation = until("the operation's end", done)
-    assert operation["state"] == "succeeded", operation
+    assert operation["state"] == "completed", operation
     versions = platform.get("/v1/datasets/etl/versions")["items"]
     assert [version["version"] for version in versions] == [1]
     assert versions[0]["files"] == len(FILES)
@@ -66,7 +66,7 @@ def test_nobody_called_the_next_step_and_the_cause_of_each_is_known(
     platform: Platform, trained: dict[str, Any]
 ) -> None:
     story = platform.get("/v1/events", correlation=trained["committed"]["correlationid"], order="oldest", limit=200)
-    types = [event["type"] for event in story["items"]]
+    types = [item["event"]["type"] for item in story["items"]]
     for earlier, later in [
         ("data.landed", "dataset.committed"),
         ("dataset.committed", "cache.ready"),

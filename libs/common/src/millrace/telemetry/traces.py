@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -17,12 +18,16 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 def configure_traces(service: str, endpoint: str | None) -> None:
-    """Install a tracer provider. Without an endpoint spans are made, so that logs carry ids, and sent nowhere."""
+    """Install a tracer provider, and let calls between services carry the trace.
+
+    Without an endpoint spans are made all the same, so that logs carry ids, and sent nowhere.
+    """
     provider = TracerProvider(resource=Resource.create({"service.name": f"millrace-{service}"}))
     if endpoint:
         exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=5)
         provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=4_096))
     trace.set_tracer_provider(provider)
+    HTTPXClientInstrumentor().instrument()
 
 
 def current_traceparent() -> str | None:

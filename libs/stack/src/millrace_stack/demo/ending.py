@@ -81,7 +81,7 @@ def _cache(word: str, fetched: int) -> str:
 
 
 def _chain(platform: Platform, story: Story, facts: Facts) -> None:
-    events = platform.items("/v1/events", correlation=facts.correlation, order="oldest", limit=200)
+    events = platform.events(correlation=facts.correlation, order="oldest", limit=500)
     quiet = {"training.checkpointed"}
     lines = [f"{event['time'][11:23]}  {event['type']:<22} {event['subject']}" for event in events]
     shown = [line for line, event in zip(lines, events, strict=True) if event["type"] not in quiet]

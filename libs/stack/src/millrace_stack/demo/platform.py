@@ -44,8 +44,12 @@ class Platform:
 
     def event(self, event_type: str, match: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
         """Return the newest event of a type whose data matches, or None."""
-        found = self.items("/v1/events", type=event_type, order="newest", limit=50)
+        found = self.events(type=event_type, order="newest", limit=50)
         return next((event for event in found if match(event["data"])), None)
+
+    def events(self, **params: Any) -> list[dict[str, Any]]:
+        """Return events of the log, as they were published."""
+        return [item["event"] for item in self.items("/v1/events", **params)]
 
     def waiting(self) -> str:
         """Return what waits and why, for the message of a step that failed."""

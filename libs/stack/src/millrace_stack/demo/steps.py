@@ -99,7 +99,7 @@ class Steps:
         )
 
     def _ended(self, now: Round) -> Item | None:
-        for point in self.platform.items(f"/v1/runs/{now.run}/metrics", limit=20_000):
+        for point in self.platform.items(f"/v1/runs/{now.run}/metrics", limit=10_000):
             if point["key"] == "val_accuracy" and point["step"] > now.epochs:
                 now.epochs = point["step"]
                 self.story.say(f"  epoch {now.epochs:2d}: val_accuracy {point['value']:.4f}")

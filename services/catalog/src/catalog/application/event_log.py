@@ -31,9 +31,13 @@ class Filter:
         return {"project": self.project, **{name: value for name, value in wanted.items() if value is not None}}
 
 
-async def read_events(wanted: Filter, *, after: int, limit: int, documents: Documents) -> list[LogRow]:
-    """Return events beyond a position, in order."""
-    return await documents.log.find(wanted.where(), order="position", after=after, limit=limit)
+async def read_events(
+    wanted: Filter, *, after: int | None, limit: int, documents: Documents, newest_first: bool = False
+) -> list[LogRow]:
+    """Return events in order of position, beyond one; newest first: backwards, from the end or from that position."""
+    start = after if newest_first or after is not None else 0
+    found = documents.log.find(wanted.where(), order="position", descending=newest_first, after=start, limit=limit)
+    return [row for row in await found if row.position is not None]
 
 
 async def follow_events(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -24,7 +24,6 @@ router = APIRouter(tags=["events"])
 Reader = Annotated[Caller, Depends(may("events:read"))]
 Sender = Annotated[Caller, Depends(may("events:write"))]
 Follower = Annotated[Caller, Depends(may("operations:read"))]
-Position = Annotated[int, Query(ge=0, le=2**53, description="a position in the log")]
 
 CLOUD_EVENTS: dict[str, Any] = {
     "requestBody": {
@@ -90,12 +89,14 @@ async def get_events(
     correlation: Annotated[str | None, Query(max_length=128)] = None,
     type: Annotated[str | None, Query(max_length=128)] = None,  # noqa: A002 - the parameter's public name
     subject: Annotated[str | None, Query(max_length=512)] = None,
-    after: Position = 0,
+    order: Annotated[Literal["oldest", "newest"], Query(description="which come first")] = "oldest",
+    after: Annotated[int | None, Query(ge=0, le=2**53, description="go on from this position of the log")] = None,
     limit: Limit = 100,
 ) -> dict[str, Any]:
     """Return the event log in order of position: `{position, event}`."""
     wanted = Filter(caller.project, correlation, type, subject)
-    rows = await read_events(wanted, after=after, limit=limit, documents=catalog.documents)
+    newest_first = order == "newest"
+    rows = await read_events(wanted, after=after, limit=limit, documents=catalog.documents, newest_first=newest_first)
     return page([views.log_row(row) for row in rows], limit, str(rows[-1].position) if rows else None)
 
 
