@@ -92,7 +92,7 @@ async def overview(request: Request, api: Api) -> HTMLResponse:
     """Show what waits and why, and what just happened."""
     waiting, events, deployments, sites = await asyncio.gather(
         api.items("/v1/waiting"),
-        api.items("/v1/events", limit=12, order="newest"),
+        _events(api, limit=12, order="newest"),
         api.items("/v1/deployments"),
         api.items("/v1/cache/sites"),
     )
@@ -115,8 +115,17 @@ async def waiting_fragment(request: Request, api: Api) -> HTMLResponse:
 
 @router.get("/datasets", response_class=HTMLResponse)
 async def datasets(request: Request, api: Api) -> HTMLResponse:
-    """List the datasets."""
-    return page(request, "datasets.html", here="datasets", datasets=await api.items("/v1/datasets"))
+    """List the datasets with their heads."""
+    found = await api.items("/v1/datasets")
+    heads = await asyncio.gather(*(_head(api, dataset) for dataset in found))
+    return page(request, "datasets.html", here="datasets", datasets=list(zip(found, heads, strict=True)))
+
+
+async def _head(api: ConsoleApi, dataset: dict[str, Any]) -> dict[str, Any] | None:
+    if dataset["head"] is None:
+        return None
+    found: dict[str, Any] = await api.get(f"/v1/datasets/{dataset['name']}/versions/{dataset['head']['version']}")
+    return found
 
 
 @router.get("/datasets/{name}", response_class=HTMLResponse)
@@ -174,21 +183,25 @@ async def runs(request: Request, api: Api) -> HTMLResponse:
 @router.get("/runs/{run}", response_class=HTMLResponse)
 async def run_page(request: Request, api: Api, run: str) -> HTMLResponse:
     """Show one run: stages, live curves, log tail, inputs, results."""
-    found, logs = await asyncio.gather(api.get(f"/v1/runs/{run}"), api.items(f"/v1/runs/{run}/logs", limit=200))
-    return page(request, "run.html", here="runs", run=found, logs=logs)
+    return page(request, "run.html", here="runs", **await _run(api, run))
 
 
 @router.get("/fragments/runs/{run}", response_class=HTMLResponse)
 async def run_fragment(request: Request, api: Api, run: str) -> HTMLResponse:
     """Return a run's state, stages and log tail, for the page that is open."""
-    found, logs = await asyncio.gather(api.get(f"/v1/runs/{run}"), api.items(f"/v1/runs/{run}/logs", limit=200))
-    return page(request, "fragments/run.html", run=found, logs=logs)
+    return page(request, "fragments/run.html", **await _run(api, run))
+
+
+async def _run(api: ConsoleApi, run: str) -> dict[str, Any]:
+    logs = api.items(f"/v1/runs/{run}/logs", limit=200, tail="true")
+    found, lines = await asyncio.gather(api.get(f"/v1/runs/{run}"), logs)
+    return {"run": found, "logs": lines}
 
 
 @router.get("/data/runs/{run}/metrics")
 async def run_metrics(api: Api, run: str) -> dict[str, Any]:
     """Return a run's curves: key → {steps, values}."""
-    points = await api.items(f"/v1/runs/{run}/metrics", limit=20_000)
+    points = await api.items(f"/v1/runs/{run}/metrics", limit=2_000)
     curves: dict[str, dict[str, list[float]]] = {}
     for point in sorted(points, key=lambda item: item["step"]):
         curve = curves.setdefault(point["key"], {"steps": [], "values": []})
@@ -240,13 +253,13 @@ async def _watch(api: ConsoleApi, name: str) -> dict[str, Any] | None:
 
 @router.get("/data/drift/{name}")
 async def drift_series(api: Api, name: str) -> dict[str, Any]:
-    """Return a deployment's windows as a series: number, score (largest effect), and whether each alerted."""
+    """Return a deployment's windows as a series: number, largest effect of any test, and whether each alerted."""
     watch = await api.get(f"/v1/drift/deployments/{name}")
-    windows = watch.get("windows", [])
+    windows = sorted(watch.get("windows", []), key=lambda window: window["closed_at"])
     return {
         "numbers": list(range(1, len(windows) + 1)),
-        "scores": [window.get("score") for window in windows],
-        "alerts": [bool(window.get("alert")) for window in windows],
+        "scores": [max((abs(one["effect"]) for one in window["statistics"]), default=None) for window in windows],
+        "alerts": [window["alert"] for window in windows],
     }
 
 
@@ -254,8 +267,12 @@ async def drift_series(api: Api, name: str) -> dict[str, Any]:
 async def events(request: Request, api: Api, correlation: str | None = None) -> HTMLResponse:
     """Show the event log, newest first, or one story in order."""
     order = "oldest" if correlation else "newest"
-    found = await api.items("/v1/events", limit=200, order=order, correlation=correlation)
+    found = await _events(api, limit=200, order=order, correlation=correlation)
     return page(request, "events.html", here="events", events=found, correlation=correlation)
+
+
+async def _events(api: ConsoleApi, **params: Any) -> list[dict[str, Any]]:
+    return [item["event"] for item in await api.items("/v1/events", **params)]
 
 
 async def show_error(request: Request, error: MillraceError) -> Response:
