@@ -25,7 +25,8 @@ class Progress:
     def __call__(self, written: int, fetched: int) -> None:
         """Take the numbers."""
         self.written, self.fetched = written, fetched
-        fp_sync("fill.C3.during")
+        if fetched:
+            fp_sync("fill.C3.during")
 
     @property
     def share(self) -> float:

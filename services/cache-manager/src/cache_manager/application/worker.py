@@ -8,7 +8,6 @@ import structlog
 
 from cache_manager.application.failing import record_failure
 from cache_manager.application.filling import fill
-from cache_manager.application.holding import while_held
 from cache_manager.application.leaving import delete, evict, trash, withdraw
 from cache_manager.application.repairing import repair
 from cache_manager.application.world import World
@@ -18,6 +17,7 @@ from cache_manager.domain.states import Move
 from cache_manager.errors import WithdrawnError
 from millrace.errors import Fenced, MillraceError, Unavailable
 from millrace.failpoints import fp
+from millrace.leases.holding import while_held
 from millrace.leases.ports import Lease
 from millrace.telemetry import span
 

@@ -1,0 +1,154 @@
+"""What the handlers need from the outside, as protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ingest.domain.jobs import Job, Move
+from ingest.domain.places import Mode, Place
+from millrace.documents.ports import UnitOfWork
+from millrace.leases.ports import Lease
+
+
+class Jobs(Protocol):
+    """Ingestion jobs. Each write is one compare-and-set on one document."""
+
+    async def get(self, job_id: str) -> Job | None:
+        """Return a job, or None."""
+
+    async def add(self, job: Job) -> bool:
+        """Store a new job; False if its id is taken."""
+
+    async def waiting(self) -> list[Job]:
+        """Return the jobs that have not ended, oldest first."""
+
+    async def find(self, where: Mapping[str, Any], *, before: str | None = None, limit: int = 100) -> list[Job]:
+        """Return jobs whose fields equal `where`, newest first, older than the job `before`."""
+
+    async def claim(self, job_id: str, token: int) -> Job | None:
+        """Record a worker's token, unless a higher one was seen; return the job as it is then."""
+
+    async def move(self, job: Job, move: Move, **changes: Any) -> Job:
+        """Change the state and further fields, if state and token are still those of `job`; the revision rises.
+
+        Raises:
+            Fenced: the job went on without this worker.
+        """
+
+    async def note(self, job: Job, **changes: Any) -> Job:
+        """Change fields in the same state; otherwise like `move`."""
+
+
+class Unit(UnitOfWork, Protocol):
+    """One transaction."""
+
+    jobs: Jobs
+
+    async def guard(self, lease: Lease) -> None:
+        """Let the transaction fail if the worker's lease is lost before it commits. Raises Fenced."""
+
+
+@dataclass(frozen=True)
+class Landed:
+    """One object of a landing: `path` below the place, size in bytes."""
+
+    path: str
+    key: str
+    size: int
+    mtime_ns: int = 0
+
+
+@dataclass(frozen=True)
+class Landing:
+    """What lies at a place: the files, and the producer's mark that it is whole, if there is one."""
+
+    place: Place
+    files: Sequence[Landed]
+    mark: str | None = None
+    promised: Mapping[str, Any] | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Return the sum of the sizes."""
+        return sum(landed.size for landed in self.files)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A finished batch in a landing zone."""
+
+    place: Place
+    mark: str
+
+
+class LandingPlaces(Protocol):
+    """The object stores that data lands in."""
+
+    async def list(self, place: Place, *, max_files: int, max_bytes: int) -> Landing:
+        """Return what lies at a place.
+
+        Raises:
+            NothingLanded, LandingTooLarge, LandingIncomplete: what their names say.
+            Invalid: names that no version may hold; nothing is taken then.
+        """
+
+    async def batches(self, place: Place, *, limit: int) -> Sequence[Batch]:
+        """Return the finished batches below a place, at most `limit` of them."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The newest version of a dataset."""
+
+    version: int
+    commit: str
+
+
+@dataclass(frozen=True)
+class Built:
+    """A version that lies in the lake and is not committed yet."""
+
+    manifest: str
+    tree_root: str
+    files: int
+    bytes: int
+    packs: tuple[str, ...]
+
+
+class Lake(Protocol):
+    """Dataset versions in the object store."""
+
+    async def build(self, project: str, landing: Landing, head: Head | None, mode: Mode) -> Built:
+        """Read the landed files and write packs and manifest; nothing that the head has is written again."""
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A version as the catalog answers it."""
+
+    dataset: str
+    version: int
+    commit: str
+    files: int
+    bytes: int
+
+
+class Catalog(Protocol):
+    """The system of record, asked over HTTP in the name of a job."""
+
+    async def head(self, job: Job) -> Head | None:
+        """Return the head of the job's dataset, making the dataset if there is none."""
+
+    async def commit(self, job: Job, body: Mapping[str, Any]) -> Committed:
+        """Ask for a commit; the job's id makes repeats harmless.
+
+        Raises:
+            HeadMoved: `body["parent"]` is not the head.
+            KeyReused: the job's commit was answered before, for another body.
+            Invalid, Forbidden, Unavailable: what their names say.
+        """
+
+    async def made_by(self, job: Job) -> Committed | None:
+        """Return the version whose lineage names the job's event, if there is one."""

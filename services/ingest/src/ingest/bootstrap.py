@@ -1,0 +1,211 @@
+"""The composition root: settings become one running ingest."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+from fastapi import FastAPI
+from pydantic import ValidationError
+
+from ingest.adapters.catalog_http import HttpCatalog
+from ingest.adapters.dataset_lake import DatasetLake
+from ingest.adapters.landing_store import StoreLandingPlaces
+from ingest.adapters.mongo_jobs import MongoJobs
+from ingest.adapters.mongo_unit import JOBS, MIGRATIONS, IngestUnitOfWork
+from ingest.adapters.s3_buckets import S3Buckets
+from ingest.adapters.translating import translating
+from ingest.application.ports import Catalog
+from ingest.application.receive import look_at_zones
+from ingest.application.reconcile import Attendance
+from ingest.application.world import Limits, World
+from ingest.entrypoints.bus import subscriptions
+from ingest.entrypoints.http import fsck_router, router
+from ingest.settings import IngestSettings
+from millrace.auth import Authenticator, IntrospectingAuthenticator
+from millrace.bus import Bus
+from millrace.clock import Clock, SystemClock, new_id
+from millrace.documents import Transactor, connect
+from millrace.documents.client import Client
+from millrace.documents.migrations import migrate
+from millrace.errors import Invalid, MillraceError
+from millrace.http import create_app
+from millrace.leases import LeaseStore, ProcessIdentity
+from millrace.objects import ObjectStore
+from millrace.outbox import Relay
+from millrace.runtime import Reconciler, Runtime, serve
+from millrace.settings import SharedSettings, explain
+from millrace.telemetry import configure_logs, configure_traces
+
+SERVICE = "ingest"
+SOURCE = "/millrace/ingest"
+
+
+@dataclass
+class Kicks:
+    """Wakes the reconciler, once there is one."""
+
+    call: Callable[[], None] = lambda: None
+
+    def __call__(self) -> None:
+        """Wake it."""
+        self.call()
+
+
+@dataclass
+class Engine:
+    """The part that works: everything but bus and HTTP."""
+
+    world: World
+    lake: DatasetLake
+    attendance: Attendance
+    reconciler: Reconciler
+    zones: Reconciler
+    transactor: Transactor[IngestUnitOfWork]
+
+    async def prepare(self) -> None:
+        """Bring the database to its present shape."""
+        await migrate(self.transactor.database, MIGRATIONS, clock=self.world.clock)
+
+
+def limits(settings: IngestSettings) -> Limits:
+    """Return the limits that the settings ask for."""
+    return Limits(
+        max_files=settings.max_files,
+        max_bytes=settings.max_bytes,
+        rebases=settings.rebases,
+        first_retry=settings.first_retry_seconds,
+        last_retry=settings.last_retry_seconds,
+    )
+
+
+def assemble(
+    settings: IngestSettings,
+    client: Client,
+    bucket: str,
+    stores: Callable[[str], ObjectStore],
+    *,
+    catalog: Catalog,
+    clock: Clock,
+    holder: str | None = None,
+) -> Engine:
+    """Build the working part on the lake's `bucket`; nothing runs yet."""
+    database = client[settings.mongo_database]
+    transactor = Transactor(client, settings.mongo_database, IngestUnitOfWork, clock=clock, source=SOURCE)
+    lake = DatasetLake(stores(bucket), stores)
+    kicks = Kicks()
+    world = World(
+        transact=transactor,
+        jobs=translating(MongoJobs(database[JOBS])),
+        places=StoreLandingPlaces(stores),
+        lake=lake,
+        catalog=catalog,
+        leases=LeaseStore(database, clock=clock, ttl=settings.takeover_seconds, identity=ProcessIdentity()),
+        holder=holder or f"{platform.node()}:{os.getpid()}:{new_id()}",
+        clock=clock,
+        buckets=frozenset({bucket, *settings.buckets}),
+        zones=tuple(item.zone() for item in settings.landing_zones),
+        limits=limits(settings),
+        kick=kicks,
+    )
+    attendance = Attendance(world, datasets=settings.datasets)
+    reconciler = Reconciler("jobs", attendance.step, interval=settings.poll_seconds, clock=clock)
+    kicks.call = reconciler.kick
+
+    async def look() -> None:
+        await look_at_zones(world)
+
+    zones = Reconciler("landing-zones", look, interval=settings.zone_seconds, clock=clock)
+    return Engine(world, lake, attendance, reconciler, zones, transactor)
+
+
+def build(
+    settings: IngestSettings,
+    shared: SharedSettings,
+    *,
+    authenticator: Authenticator | None = None,
+    clock: Clock | None = None,
+) -> FastAPI:
+    """Return the app; its lifespan runs everything, and nothing connects before."""
+    runtime = Runtime(SERVICE, clock=clock or SystemClock())
+    buckets = S3Buckets(shared)
+    client = connect(settings.mongo_uri.get_secret_value(), app_name=SERVICE)
+    bus = Bus(service=SERVICE, servers=shared.nats_url, seed_file=settings.nats_seed_file, clock=runtime.clock)
+    http = httpx.AsyncClient(base_url=shared.catalog_url, follow_redirects=False, trust_env=False)
+    token = settings.token.get_secret_value()
+    catalog = HttpCatalog(http, token=token)
+    engine = assemble(settings, client, shared.s3_bucket, buckets.open, catalog=catalog, clock=runtime.clock)
+    relay = Relay(client, settings.mongo_database, bus.publisher, runtime.clock)
+    engine.transactor.on_emit = relay.kick
+    bus.subscribe(subscriptions(runtime.clock, engine.world.kick), engine.transactor)
+    _run(runtime, engine, bus, relay)
+    for close in (client.close, buckets.close, http.aclose, engine.attendance.close, bus.stop):
+        runtime.on_close(close)
+    app = create_app(
+        "Millrace ingest",
+        runtime=runtime,
+        authenticator=authenticator or IntrospectingAuthenticator(http, own_token=token, clock=runtime.clock),
+        routers=[router, fsck_router],
+        docs=True,
+    )
+    app.state.world = engine.world
+    app.state.commits = engine.lake
+    return app
+
+
+def _run(runtime: Runtime, engine: Engine, bus: Bus, relay: Relay) -> None:
+    """Let `runtime` run the parts: the database first, then bus, relay and reconcilers."""
+    prepared = asyncio.Event()
+
+    async def prepare() -> None:
+        await engine.prepare()
+        prepared.set()
+        await asyncio.Event().wait()
+
+    async def relayed() -> None:
+        await prepared.wait()
+        await bus.start()
+        await relay.run()
+
+    async def reconciled() -> None:
+        await prepared.wait()
+        await engine.reconciler.run()
+
+    async def looked() -> None:
+        await prepared.wait()
+        await engine.zones.run()
+
+    async def database() -> str | None:
+        return None if prepared.is_set() else "waits for MongoDB"
+
+    async def jobs() -> str | None:
+        return engine.reconciler.failure
+
+    async def zones() -> str | None:
+        return engine.zones.failure
+
+    for name, task in (("prepare", prepare), ("bus", relayed), ("jobs", reconciled), ("landing-zones", looked)):
+        runtime.add_task(name, task)
+    checks = {"database": database, "jobs": jobs, "landing-zones": zones, "bus": bus.check, "outbox": relay.check}
+    for name, check in checks.items():
+        runtime.add_check(name, check)
+
+
+def main() -> None:
+    """Run ingest until SIGTERM."""
+    try:
+        shared, settings = SharedSettings(), IngestSettings()
+    except ValidationError as error:
+        sys.exit(f"{SERVICE}: {explain(error)}")
+    configure_logs(SERVICE, shared.log_level)
+    configure_traces(SERVICE, shared.otlp_endpoint)
+    try:
+        app = build(settings, shared)
+    except (Invalid, MillraceError) as error:
+        sys.exit(f"{SERVICE}: {error.message}")
+    serve(app, host=settings.host, port=settings.port)

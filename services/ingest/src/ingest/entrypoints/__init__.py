@@ -1,0 +1,1 @@
+"""Translation from the bus and HTTP to handlers."""
