@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from fastapi import APIRouter, FastAPI
 
 from catalog import console
@@ -47,14 +45,13 @@ def make_app(
     runtime: Runtime,
     authenticator: Authenticator,
     forwarder: Forwarder,
-    pages: Sequence[APIRouter] = (),
 ) -> FastAPI:
-    """Return the app. `pages` are routers for people, such as the console's."""
+    """Return the app: the API, and the console over it."""
     app = create_app(
         "Millrace",
         runtime=runtime,
         authenticator=authenticator,
-        routers=[*ROUTERS, forwarded.forwarded_routes(forwarder), docs.router, *pages],
+        routers=[*ROUTERS, forwarded.forwarded_routes(forwarder), docs.router],
         body_limits=BODY_LIMITS,
         docs=True,
     )
