@@ -189,6 +189,7 @@ def serve(build: Callable[[], ASGIApp], *, host: str, port: int, max_grace: int 
     `build` is called inside the event loop.
     """
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end)
     config = uvicorn.Config(
         build,
         factory=True,
@@ -203,6 +204,11 @@ def serve(build: Callable[[], ASGIApp], *, host: str, port: int, max_grace: int 
     sock = listen(host, port)
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[sock])
+
+
+def _end(_number: int, _frame: object) -> None:
+    """End with 0: uvicorn handles SIGTERM itself, and raises it once more when everything has stopped."""
+    raise SystemExit(0)
 
 
 __all__ = ["Check", "Reconciler", "Runtime", "listen", "serve"]
