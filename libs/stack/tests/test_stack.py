@@ -12,17 +12,20 @@ import socket
 import stat
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nats
 import psutil
 import pytest
+from click.testing import Result
 from minio import Minio
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
+from typer.testing import CliRunner
 
 from millrace.errors import Conflict, DeadlineExceeded, NotFound, Unavailable
-from millrace_stack import process, stack
+from millrace_stack import cli, process, stack
 from millrace_stack.config import ServiceSpec, StackConfig
 from millrace_stack.layout import Layout
 from millrace_stack.servers.seaweed import client as s3_client
@@ -269,3 +272,47 @@ def test_servers_keep_their_data_on_other_ports(tmp_path: Path) -> None:
             answer = s3.get_object("millrace", "a")
             assert answer.read() == b"bytes"
             answer.close()
+
+
+def test_two_starters_at_once_get_one_stack(tmp_path: Path) -> None:
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            both = [pool.submit(stack.up, tmp_path, bare(), seconds=30) for _ in range(2)]
+            first, second = (one.result() for one in both)
+        assert {first.found, second.found} == {True, False}
+        assert first.state.pid == second.state.pid
+        assert sum(one.name() == "nats-server" for one in marked(first.layout)) == 1
+    finally:
+        stack.down(tmp_path)
+
+
+def test_the_commands_tell_a_person_what_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(cli.app, [*arguments, "--dir", str(tmp_path)])
+
+    monkeypatch.setattr(cli, "_config", lambda ports: bare())
+    try:
+        assert f"the stack runs in {tmp_path}" in run("up").stdout
+        assert f"the stack already runs in {tmp_path}" in run("up").stdout
+        shown = run("status")
+        assert shown.exit_code == 0
+        assert "ingest" in shown.stdout
+        (tmp_path / "work" / "ingest" / "wait-for").touch()
+        eventually(lambda: not stack.running(Layout(tmp_path)).ready)
+        waiting = run("status")
+        assert waiting.exit_code == 6
+        assert "bus: no broker" in " ".join(waiting.stdout.split())
+        assert json.loads(run("status", "--json").stdout)["processes"]["nats"]["ready"] is True
+        assert run("logs", "ingest").stdout == '{"event": "service started"}\n'
+    finally:
+        assert "is stopped; its data stays" in run("down").stdout
+    assert run("status").exit_code == 6
+
+
+def test_up_with_a_taken_port_exits_with_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mine:
+        monkeypatch.setattr(cli, "_config", lambda ports: bare(named_ports={"ingest": mine.getsockname()[1]}))
+        done = CliRunner().invoke(cli.app, ["up", "--dir", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "for ingest is taken by process" in done.stderr
+    assert "hint: free it, or set MILLRACE_INGEST_PORT" in done.stderr

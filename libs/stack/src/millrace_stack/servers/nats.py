@@ -46,6 +46,7 @@ write_deadline: "5s"
 lame_duck_duration: "30s"
 jetstream {{
   store_dir: {json.dumps(str(self.folder / "store"))}
+  max_memory_store: 64MB
   max_file_store: {self.max_file_store}
   sync_interval: always
 }}
