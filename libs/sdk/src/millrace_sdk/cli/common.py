@@ -1,0 +1,52 @@
+"""Options that many commands share, and the client that they are for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from millrace.errors import Invalid
+
+if TYPE_CHECKING:
+    from millrace_sdk.client import AsyncCatalog, Catalog
+
+Project = Annotated[str, typer.Option("--project", "-p", envvar="MILLRACE_PROJECT", help="the project that is meant")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+Wait = Annotated[bool, typer.Option("--wait", help="return only when it is done")]
+Timeout = Annotated[float, typer.Option("--timeout", min=1, help="seconds to wait at most")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
+
+DEFAULT = "default"
+
+
+def catalog(project: str = DEFAULT) -> Catalog:
+    """Return the client, from the environment or the embedded stack."""
+    from millrace_sdk.client import Catalog
+
+    return Catalog(project=project)
+
+
+def async_catalog(project: str = DEFAULT) -> AsyncCatalog:
+    """Return the asynchronous client."""
+    from millrace_sdk.client import AsyncCatalog
+
+    return AsyncCatalog(project=project)
+
+
+def split_ref(text: str, default: str = "latest") -> tuple[str, str]:
+    """Return (name, version) of `name@version`.
+
+    Raises:
+        Invalid: there is no name.
+    """
+    name, _, ref = text.partition("@")
+    if not name:
+        raise Invalid(f"{text!r} names nothing", hint="write NAME or NAME@VERSION")
+    return name, ref or default
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something is lost, unless `--yes` was given."""
+    if not yes:
+        typer.confirm(question, abort=True, err=True)

@@ -1,0 +1,60 @@
+"""Commands without a noun: what waits, what is wrong, what runs where."""
+
+from __future__ import annotations
+
+import typer
+
+from millrace.errors import MillraceError
+from millrace_sdk.cli.common import DEFAULT, AsJson, Project, catalog
+from millrace_sdk.cli.output import print_json, print_table, say
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the root."""
+    app.command("waiting")(waiting)
+    app.command("fsck")(fsck)
+    app.command("queue")(queue)
+    app.command("gpus")(gpus)
+
+
+def waiting(project: Project = DEFAULT, as_json: AsJson = False) -> None:
+    """Show everything that waits, why, and what would unblock it."""
+    found = catalog(project).waiting()
+    if as_json:
+        print_json(found)
+        return
+    rows = [(it["kind"], it["name"], it["state"], it["reason"], it["unblock"]) for it in found["items"]]
+    print_table(rows, ("what", "name", "state", "why", "what would unblock it"), empty="nothing waits")
+
+
+def fsck(project: Project = DEFAULT, as_json: AsJson = False) -> None:
+    """Check the invariants of every service; exit 1 if one is broken."""
+    found = catalog(project).fsck()
+    if as_json:
+        print_json(found)
+    else:
+        rows = [(it.get("service"), it["invariant"], it["where"], it["what"]) for it in found["violations"]]
+        print_table(rows, ("service", "invariant", "where", "what"), empty="clean")
+    if found["violations"]:
+        raise MillraceError(f"{len(found['violations'])} violation(s)")
+
+
+def queue(project: Project = DEFAULT, as_json: AsJson = False) -> None:
+    """Show the training queue."""
+    found = catalog(project).queue()
+    if as_json:
+        print_json(found)
+        return
+    rows = [(it["run"], it["state"], it.get("device"), it["reason"]) for it in found["items"]]
+    print_table(rows, ("run", "state", "device", "why"), empty="the queue is empty")
+
+
+def gpus(project: Project = DEFAULT, as_json: AsJson = False) -> None:
+    """Show nodes and devices, and who holds them."""
+    found = catalog(project).gpus()
+    if as_json:
+        print_json(found)
+        return
+    rows = [(it["node"], it["device"], it.get("name"), it.get("run")) for it in found["items"]]
+    print_table(rows, ("node", "device", "name", "run"), empty="no node has registered")
+    say("CPU slots stand in where there is no GPU")
