@@ -12,7 +12,7 @@ import contextlib
 import random
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -29,6 +29,8 @@ Check = Callable[[], Awaitable[str | None]]
 
 CHECK_SECONDS = 3.0
 MAX_RESTART_DELAY = 10.0
+STOP_SECONDS = 1.0
+"""How long a cancelled task may take before it is cancelled again."""
 
 
 class Reconciler:
@@ -140,9 +142,7 @@ class Runtime:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _stop(tasks)
             for close in reversed(self._closers):
                 with contextlib.suppress(Exception):
                     await close()
@@ -166,6 +166,15 @@ class Runtime:
             await asyncio.sleep(delay)
             delay = min(delay * 2, MAX_RESTART_DELAY)
             task.failure = None
+
+
+async def _stop(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended. Once is not enough: `wait_for` and drivers may swallow a cancellation."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=STOP_SECONDS)
 
 
 def listen(host: str, port: int) -> socket.socket:
