@@ -1,49 +1,33 @@
-"""Settling on the wire. One reply subscription answers all double acknowledgements of a connection."""
+"""Settling on the wire."""
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import json
 
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-
+from millrace.bus.replies import Replies
 from millrace.errors import DeadlineExceeded
 
 ACK_SECONDS = 5.0
 
 
 class Acks:
-    """Acknowledges by reply subject; `ack` waits for the server's own answer, so that it is not lost in silence."""
+    """Settles messages by their reply subject; `ack` waits for the server's own answer, so that none is lost."""
 
-    def __init__(self, connection: Client) -> None:
-        self._connection = connection
-        self._prefix = f"{connection.new_inbox()}."
-        self._numbers = itertools.count()
-        self._waiting: dict[str, asyncio.Future[None]] = {}
-
-    async def open(self) -> None:
-        """Subscribe to the answers."""
-        await self._connection.subscribe(f"{self._prefix}*", cb=self._answered)
+    def __init__(self, replies: Replies) -> None:
+        self._replies = replies
+        self._connection = replies.connection
 
     async def ack(self, reply: str) -> None:
         """Acknowledge and wait for the answer.
 
         Raises:
             DeadlineExceeded: none came within 5 s; the message may be delivered again.
+            Unavailable: not connected.
         """
-        loop = asyncio.get_running_loop()
-        answer = self._prefix + str(next(self._numbers))
-        future: asyncio.Future[None] = loop.create_future()
-        self._waiting[answer] = future
-        timer = loop.call_later(ACK_SECONDS, _give_up, future)
         try:
-            await self._connection.publish(reply, b"+ACK", answer)
-            await future
-        finally:
-            timer.cancel()
-            del self._waiting[answer]
+            await self._replies.ask(reply, b"+ACK", seconds=ACK_SECONDS)
+        except TimeoutError:
+            raise DeadlineExceeded("the broker did not confirm an acknowledgement") from None
 
     async def nak(self, reply: str, delay: float) -> None:
         """Ask for another delivery after `delay` seconds."""
@@ -56,13 +40,3 @@ class Acks:
     async def working(self, reply: str) -> None:
         """Start the acknowledgement period anew."""
         await self._connection.publish(reply, b"+WPI")
-
-    async def _answered(self, message: Msg) -> None:
-        future = self._waiting.get(message.subject)
-        if future is not None and not future.done():
-            future.set_result(None)
-
-
-def _give_up(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_exception(DeadlineExceeded("the broker did not confirm an acknowledgement"))

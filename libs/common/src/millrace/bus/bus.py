@@ -18,6 +18,7 @@ from millrace.bus.messages import Acknowledger, RawMessage, position
 from millrace.bus.metrics import TELEMETRY_DROPPED
 from millrace.bus.publisher import NatsPublisher
 from millrace.bus.pull import PullSubscription
+from millrace.bus.replies import Replies
 from millrace.bus.session import Session
 from millrace.bus.subscription import AnyTransact, Subscription
 from millrace.bus.topology import ACK_WAIT_SECONDS, ATTEMPTS, CONSUMERS, Consumer
@@ -53,7 +54,7 @@ class Bus:
         attempts: int = ATTEMPTS,
     ) -> None:
         self.service = service
-        self.publisher = NatsPublisher(self._connection)
+        self.publisher = NatsPublisher(self._replies)
         self._servers = [servers] if isinstance(servers, str) else list(servers)
         self._seed_file = seed_file
         self._clock: Clock = clock or SystemClock()
@@ -188,6 +189,11 @@ class Bus:
         if self._session is None:
             raise Unavailable("not connected to NATS")
         return self._session.connection
+
+    def _replies(self) -> Replies:
+        if self._session is None:
+            raise Unavailable("not connected to NATS")
+        return self._session.replies
 
     async def _run(self) -> None:
         delay = 0.2

@@ -38,10 +38,13 @@ class Consumption:
         self._broker = broker
         self._consumer = consumer
         self._wanted = asyncio.Event()
+        self._batch = subscription.batch
         self._pull: PullSubscription | None = None
         self._closing = False
+        self._handling: set[asyncio.Task[Any]] = set()
+        self._room = asyncio.Event()
         self._subscriber: Any = broker.subscriber(
-            subject=consumer.subjects[0],
+            subject=consumer.durable,  # never used as one: the consumer's own filters decide
             durable=consumer.durable,
             stream=JStream(consumer.stream, declare=False),
             pull_sub=PullSub(batch_size=subscription.batch, timeout=FETCH_SECONDS),
@@ -84,6 +87,9 @@ class Consumption:
             pull.close()
             with contextlib.suppress(Exception):
                 await self._subscriber.stop()
+            for task in self._handling:
+                task.cancel()
+            await asyncio.gather(*self._handling, return_exceptions=True)
 
     async def _look(self) -> None:
         info = await jetstream.consumer_info(self._broker.connection, self._consumer.stream, self.durable)
@@ -97,11 +103,29 @@ class Consumption:
         pull = PullSubscription(self._broker.connection, self._consumer.stream, self.durable, on_lost=self._wanted.set)
         await pull.open()
         self._pull = pull
-        # FastStream would ask nats-py for a subscription, which creates missing consumers; it finds ours in place.
+        # FastStream would ask nats-py for a subscription, which creates missing consumers; it finds ours in place,
+        # and leaves the loop to us: its own fetches the next batch only when the slowest handler of one is done.
         self._subscriber.subscription = pull
         await self._subscriber.start()
-        self._subscriber.add_task(self._subscriber._consume_pull, func_kwargs={"cb": self._subscriber.consume})  # noqa: SLF001
+        self._subscriber.add_task(self._consume, func_args=(pull,))
         log.info("consuming", durable=self.durable, stream=self._consumer.stream)
+
+    async def _consume(self, pull: PullSubscription) -> None:
+        """Keep up to a batch of handlers busy; fetch again as soon as half of them are free."""
+        while self._subscriber.running:
+            messages = await pull.fetch(self._batch - len(self._handling), FETCH_SECONDS)
+            for message in messages:
+                task = asyncio.create_task(self._subscriber.consume(message))
+                self._handling.add(task)
+                task.add_done_callback(self._handled)
+            while len(self._handling) > self._batch // 2:
+                self._room.clear()
+                await self._room.wait()
+
+    def _handled(self, task: asyncio.Task[Any]) -> None:
+        self._handling.discard(task)
+        if len(self._handling) <= self._batch // 2:
+            self._room.set()
 
     def _compare(self, effective: Mapping[str, Any]) -> None:
         wanted = self._consumer.wanted()

@@ -9,7 +9,7 @@ from millrace.bus.metrics import SECONDS
 from millrace.bus.order import Turns
 from millrace.bus.subscription import AnyTransact, DeadLetter, Handled, Subscription
 from millrace.bus.topology import Consumer
-from millrace.bus.tracing import consuming
+from millrace.bus.tracing import Consuming
 from millrace.clock import Clock
 from millrace.errors import Invalid
 
@@ -28,14 +28,16 @@ def handler_of(
     seconds = SECONDS.labels(subscription.durable)
 
     async def handle(item: Handled) -> None:
-        with consuming(item, durable=subscription.durable, stream=consumer.stream):
+        with Consuming(item, durable=subscription.durable, stream=consumer.stream):
             _check(subscription, item)
-            async with turns.turn(_key(item)):
-                started = clock.monotonic()
-                try:
-                    await _call(subscription, item, transact)
-                finally:
-                    seconds.observe(clock.monotonic() - started)
+            key = _key(item)
+            await turns.enter(key)
+            started = clock.monotonic()
+            try:
+                await _call(subscription, item, transact)
+            finally:
+                turns.leave(key)
+                seconds.observe(clock.monotonic() - started)
 
     return handle
 

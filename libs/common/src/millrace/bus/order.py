@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 
 class Turns:
@@ -13,30 +11,16 @@ class Turns:
     def __init__(self) -> None:
         self._queues: dict[str, list[asyncio.Future[None]]] = {}
 
-    @asynccontextmanager
-    async def turn(self, key: str) -> AsyncIterator[None]:
-        """Wait for the turn of this holder."""
+    async def enter(self, key: str) -> None:
+        """Wait for the turn; `leave` must follow."""
         queue = self._queues.get(key)
         if queue is None:
             self._queues[key] = []
         else:
-            await self._wait(queue)
-        try:
-            yield
-        finally:
-            self._pass_on(key)
+            await self._wait(key, queue)
 
-    async def _wait(self, queue: list[asyncio.Future[None]]) -> None:
-        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue.append(mine)
-        try:
-            await mine
-        except asyncio.CancelledError:
-            if mine in queue:
-                queue.remove(mine)
-            raise
-
-    def _pass_on(self, key: str) -> None:
+    def leave(self, key: str) -> None:
+        """Let the next one in."""
         queue = self._queues[key]
         while queue:
             following = queue.pop(0)
@@ -44,3 +28,15 @@ class Turns:
                 following.set_result(None)
                 return
         del self._queues[key]
+
+    async def _wait(self, key: str, queue: list[asyncio.Future[None]]) -> None:
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue.append(mine)
+        try:
+            await mine
+        except asyncio.CancelledError:
+            if mine in queue:
+                queue.remove(mine)
+            elif mine.done() and not mine.cancelled():
+                self.leave(key)
+            raise

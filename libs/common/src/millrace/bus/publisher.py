@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
-from nats.js import JetStreamContext
-from nats.js.api import PubAck
-from nats.js.errors import APIError, NoStreamResponseError, TooManyStalledMsgsError
 
 from millrace.bus import jetstream
 from millrace.bus.names import CONTENT_TYPE, MESSAGE_ID
+from millrace.bus.replies import Replies
 from millrace.errors import DeadlineExceeded, Forbidden, Invalid, MillraceError, TooLarge, Unavailable
 from millrace.events.envelope import CONTENT_TYPE as CLOUD_EVENT
 from millrace.publishing import Published
 
 PUBLISH_SECONDS = 5.0
 MESSAGE_TOO_LARGE = 10_054
+NO_RESPONDERS = "503"
 
 _DENIED = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
 
 
 class NatsPublisher:
-    """Publishes through `publish_async`: many in flight, each confirmed by the server.
+    """Publishes and waits for the server's word; many publishes may be in flight.
 
     It asks for the connection at each call, because a bus replaces a connection that was closed for good.
     """
 
-    def __init__(self, connection: Callable[[], Client]) -> None:
-        self._connection = connection
-        self._context: tuple[Client, JetStreamContext] | None = None
-        self._waiting: dict[str, set[asyncio.Future[PubAck]]] = {}
+    def __init__(self, replies: Callable[[], Replies]) -> None:
+        self._replies = replies
+        self._waiting: dict[str, set[asyncio.Future[Msg]]] = {}
 
     async def publish(
         self, subject: str, raw: bytes, *, message_id: str, headers: Mapping[str, str] | None = None
@@ -46,30 +46,23 @@ class NatsPublisher:
             Forbidden: this user may not publish on `subject`.
             TooLarge: the broker's limit.
         """
-        context = self._jetstream()
         own = {CONTENT_TYPE: CLOUD_EVENT, **(headers or {}), MESSAGE_ID: message_id}
-        try:
-            future = await context.publish_async(subject, raw, headers=own, wait_stall=PUBLISH_SECONDS)
-        except MaxPayloadError:
-            raise TooLarge(f"{len(raw)} bytes are more than the broker takes") from None
-        except TooManyStalledMsgsError:
-            raise Unavailable("too many publishes are in flight") from None
-        except NatsError as error:
-            raise Unavailable(f"NATS: {error}") from None
+        future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(subject, set())
         waiting.add(future)
         try:
-            async with asyncio.timeout(PUBLISH_SECONDS):
-                ack = await future
+            answer = await self._replies().ask(subject, raw, headers=own, seconds=PUBLISH_SECONDS, future=future)
         except TimeoutError:
             raise DeadlineExceeded(f"the broker did not confirm a publish on {subject}") from None
-        except (APIError, NoStreamResponseError) as error:
-            raise _refused(subject, error) from None
+        except MaxPayloadError:
+            raise TooLarge(f"{len(raw)} bytes are more than the broker takes") from None
+        except NatsError as error:
+            raise Unavailable(f"NATS: {error}") from None
         finally:
             waiting.discard(future)
             if not waiting:
                 self._waiting.pop(subject, None)
-        return Published(ack.stream, ack.seq, bool(ack.duplicate))
+        return _published(subject, answer)
 
     async def stream_epoch(self, stream: str) -> str:
         """Return when `stream` was created, in the server's words.
@@ -78,7 +71,7 @@ class NatsPublisher:
             Unavailable: not connected, or no such stream now.
         """
         try:
-            return str((await jetstream.stream_info(self._connection(), stream))["created"])
+            return str((await jetstream.stream_info(self._replies().connection, stream))["created"])
         except MillraceError as error:
             raise Unavailable(f"stream {stream}: {error.message}") from None
 
@@ -94,20 +87,18 @@ class NatsPublisher:
                     if not future.done():
                         future.set_exception(Forbidden(f"this user may not publish on {subject}"))
 
-    def _jetstream(self) -> JetStreamContext:
-        connection = self._connection()
-        if not connection.is_connected:
-            raise Unavailable("not connected to NATS")
-        if self._context is None or self._context[0] is not connection:
-            self._context = (connection, connection.jetstream(timeout=PUBLISH_SECONDS))
-        return self._context[1]
+
+def _published(subject: str, answer: Msg) -> Published:
+    if answer.headers and answer.headers.get("Status") == NO_RESPONDERS:
+        raise Unavailable(f"no stream takes {subject} now")
+    document: dict[str, Any] = json.loads(answer.data)
+    if refusal := document.get("error"):
+        raise _refused(subject, refusal)
+    return Published(document["stream"], document["seq"], bool(document.get("duplicate")))
 
 
-def _refused(subject: str, error: Exception) -> MillraceError:
-    if isinstance(error, NoStreamResponseError):
-        return Unavailable(f"no stream takes {subject} now")
-    if isinstance(error, APIError) and error.err_code == MESSAGE_TOO_LARGE:
-        return TooLarge(f"the message is larger than the stream of {subject} takes")
-    if isinstance(error, APIError) and error.code == 400:
-        return Invalid(f"the broker refuses a publish on {subject}: {error.description}")
-    return Unavailable(f"the broker refuses a publish on {subject}: {error}")
+def _refused(subject: str, error: Mapping[str, Any]) -> MillraceError:
+    text = f"the broker refuses a publish on {subject}: {error.get('description')}"
+    if error.get("err_code") == MESSAGE_TOO_LARGE:
+        return TooLarge(text)
+    return Invalid(text) if error.get("code") == 400 else Unavailable(text)

@@ -23,6 +23,7 @@ from millrace.bus import metrics
 from millrace.bus.acks import Acks
 from millrace.bus.codec import CloudEventsCodec
 from millrace.bus.consumption import Consumption
+from millrace.bus.replies import Replies
 from millrace.bus.settle import Settler
 from millrace.bus.topology import inbox_prefix
 from millrace.errors import Unavailable
@@ -56,6 +57,7 @@ class Session:
     ) -> None:
         self.closed = asyncio.Event()
         self.consumptions: list[Consumption] = []
+        self._replies: Replies | None = None
         self._acks: Acks | None = None
         self._service = service
         self._publisher = publisher
@@ -106,8 +108,9 @@ class Session:
             nats.errors.Error: the server refuses this user.
         """
         await self.broker.connect()
-        self._acks = Acks(self.connection)
-        await self._acks.open()
+        self._replies = Replies(self.connection)
+        await self._replies.open()
+        self._acks = Acks(self._replies)
         self._settler = Settler(
             service=self._service,
             acks=self._acks,
@@ -171,6 +174,13 @@ class Session:
     async def _closed(self) -> None:
         metrics.CONNECTED.set(0)
         self.closed.set()
+
+    @property
+    def replies(self) -> Replies:
+        """Return what waits for answers on this session."""
+        if self._replies is None:
+            raise Unavailable("the session is not open")
+        return self._replies
 
     def acknowledger(self) -> Acks:
         """Return what settles messages of this session."""

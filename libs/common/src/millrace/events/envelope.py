@@ -25,6 +25,9 @@ from millrace.events.names import Digest, EventId, Project, ResourceName
 CONTENT_TYPE = "application/cloudevents+json"
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 class EventData(BaseModel):
     """Base of every event's payload. Subclasses set `TYPE` (`<aggregate>.<fact>`) and `VERSION`."""
 
@@ -97,4 +100,4 @@ def data_digest(data: EventData) -> str:
 
 def canonical_json(value: Any) -> bytes:
     """Return sorted, compact UTF-8 JSON, without NaN: the form that digests are taken over."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _CANONICAL.encode(value).encode()

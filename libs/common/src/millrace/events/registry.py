@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -114,7 +115,7 @@ def decode(raw: bytes, *, subject: str | None = None) -> AnyEvent:
         UnparsableEvent, UnknownEventType, FutureVersion, MismatchedEvent: what their names say.
     """
     document = _parse(raw)
-    if document.get("type") in FROM_OUTSIDE:
+    if isinstance(document.get("type"), str) and document["type"] in FROM_OUTSIDE:
         document = _completed(document)
     try:
         head = _Head.model_validate(document)
@@ -150,15 +151,33 @@ def _parse(raw: bytes) -> dict[str, Any]:
     if len(raw) > MAX_EVENT_BYTES:
         raise UnparsableEvent(f"event of {len(raw)} bytes exceeds {MAX_EVENT_BYTES}")
     try:
-        document = json.loads(raw.decode("utf-8"))
-        json.dumps(document, ensure_ascii=False, allow_nan=False).encode("utf-8")
+        text = raw.decode("utf-8")
+        document = _DECODER.decode(text)
+        nul = False
+        if "\\u" in text:  # only an escape can smuggle a lone surrogate or a NUL into a document
+            json.dumps(document, ensure_ascii=False).encode("utf-8")
+            nul = _has_nul(document)
     except (ValueError, RecursionError) as error:
         raise UnparsableEvent(f"not valid JSON text: {type(error).__name__}") from None
     if not isinstance(document, dict):
         raise UnparsableEvent("a CloudEvent is a JSON object")
-    if _has_nul(document):
+    if nul:
         raise UnparsableEvent("NUL characters are not allowed")
     return document
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a number is too large")
+    return value
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
 
 
 def _has_nul(value: Any) -> bool:
