@@ -69,10 +69,10 @@ def prepare(root: Path = SECRETS, volumes: Path = VOLUMES) -> None:
     keys = {name: secret_files.public_key(_text(layout.seed(name))) for name in users}
     secret_files.write(root / "nats.conf", NATS_CONFIG.format(accounts=accounts(users, keys)))
     secret_files.write(root / "s3.json", _s3_identities(layout))
-    password = volumes / "grafana-secret" / "password"
-    secret_files.ensure(password, lambda: secrets.token_urlsafe(24))
-    _hand_over([root, *(path for path in volumes.iterdir() if path != password.parent)], SERVICE_UID)
-    _hand_over([password.parent], GRAFANA_UID)
+    grafana = volumes / "grafana-secret"
+    secret_files.ensure(grafana / "password", lambda: secrets.token_urlsafe(24))
+    _hand_over([root, *(path for path in volumes.iterdir() if path != grafana)], SERVICE_UID)
+    _hand_over([grafana], GRAFANA_UID)
 
 
 def _s3_identities(layout: Layout) -> str:

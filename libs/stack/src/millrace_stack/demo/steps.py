@@ -38,6 +38,7 @@ class Steps:
         self.split = digits.split()
         self.sent: dict[str, Sent] = {}
         self._patience = patience * PATIENCE
+        self._last_clean = -1
 
     # --- version 1 ----------------------------------------------------------------------------------------------------
 
@@ -131,6 +132,7 @@ class Steps:
         for number in range(CLEAN_WINDOWS):
             watch = self._send_window(endpoint, self.split.traffic, number, "clean", closed=number + 1)
         self.facts.clean_windows = len(watch["windows"])
+        self._last_clean = max(window["number"] for window in watch["windows"])
         self.facts.clean_alerts = sum(bool(window["alert"]) for window in watch["windows"])
         self.story.say(f"{self.facts.clean_windows} clean windows of 100, {self.facts.clean_alerts} alerts")
 
@@ -140,7 +142,7 @@ class Steps:
             part = digits.shifted(self.split.traffic, SEED + number)
             self._send_window(endpoint, part, number, "shifted", closed=self.facts.clean_windows + number + 1)
             if not self.facts.incident:
-                self._look_for_drift(number + 1)
+                self._look_for_drift()
             if self.facts.incident and (queue := self._queue()) is not None:
                 self._remember(queue)
                 return
@@ -148,10 +150,11 @@ class Steps:
             raise StepFailed(f"drift.detected: not within {MAX_SHIFTED_WINDOWS} shifted windows")
         self._remember(self._wait("labels.requested", self._queue))
 
-    def _look_for_drift(self, windows: int) -> None:
+    def _look_for_drift(self) -> None:
         found = self.platform.event("drift.detected", lambda data: data["deployment"] == DEPLOYMENT)
         if found is None:
             return
+        windows = found["data"]["window"] - self._last_clean
         self.facts.incident, self.facts.windows_to_detection = found["data"]["incident"], windows
         moved = ", ".join(test["feature"] for test in found["data"]["tests"][:3])
         self.story.say(f"[bold]drift.detected[/bold] after {windows} shifted window(s): {moved}")

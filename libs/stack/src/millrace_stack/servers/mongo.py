@@ -15,6 +15,7 @@ from millrace_stack import binaries, libcurl
 from millrace_stack.process import Command
 from millrace_stack.servers import accepts, private_folder
 
+TRANSACTION_SECONDS = 5
 REPLICA_SET = "rs0"
 ADMIN = "millrace-stack"
 _UNAUTHORIZED = 13
@@ -75,6 +76,8 @@ class MongoServer:
         argv = [str(program), "--dbpath", str(data), "--port", str(self.port), "--bind_ip", "127.0.0.1"]
         argv += ["--replSet", REPLICA_SET, "--oplogSize", "64", "--wiredTigerCacheSizeGB", str(self.cache_gb)]
         argv += ["--setParameter", "diagnosticDataCollectionEnabled=false", "--nounixsocket", "--quiet"]
+        # A client killed inside a transaction leaves it open; what it wrote stays locked until the server ends it.
+        argv += ["--setParameter", f"transactionLifetimeLimitSeconds={TRANSACTION_SECONDS}"]
         if self.key_file is not None:
             argv += ["--keyFile", str(self.key_file)]
         return Command(self.name, tuple(argv), cwd=self.folder, log=self.log, env=env)

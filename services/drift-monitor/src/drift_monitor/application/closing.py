@@ -169,7 +169,12 @@ class Closing:
         )
         cause = decode(watch.cause) if watch.cause else None
         event = uow.emit(
-            data, project=watch.project, subject=incident.id, sequence=1, cause=cause, correlation=incident.id
+            data,
+            project=watch.project,
+            subject=incident.id,
+            sequence=1,
+            cause=cause,
+            correlation=None if cause else incident.id,
         )
         await uow.incidents.add(replace(incident, cause=encode(event)))
         uow.audit(SERVICE, "drift.detect", incident.id, watch.project, {"window": incident.window})
@@ -201,7 +206,7 @@ class Closing:
             subject=incident.id,
             sequence=stored.revision,
             cause=cause,
-            correlation=incident.id,
+            correlation=decode(incident.cause).correlationid,
         )
         uow.audit(SERVICE, "drift.resolve", incident.id, own.project, {"window": incident.last_window})
         uow.after_commit(lambda: meters.INCIDENTS.labels("resolved").inc())
