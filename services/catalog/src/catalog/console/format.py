@@ -12,6 +12,7 @@ _STATES = {
     "ready": "good",
     "completed": "good",
     "resolved": "good",
+    "landed": "good",
     "quiet": "good",
     "failed": "bad",
     "drifted": "bad",

@@ -10,6 +10,7 @@ function colour(name) {
 }
 
 const SERIES = ["--accent", "--busy", "--good", "--bad"];
+const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 100000];
 const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3]];
 
 function axis() {
@@ -19,7 +20,7 @@ function axis() {
 function chart(element, labels, data, options = {}) {
   const series = labels.map((label, index) => ({
     label,
-    stroke: colour(SERIES[index % SERIES.length]),
+    stroke: colour((options.colours ?? SERIES)[index % SERIES.length]),
     dash: DASHES[index % DASHES.length],
     width: 2,
     points: { show: data[0].length < 40, size: 5 },
@@ -29,8 +30,8 @@ function chart(element, labels, data, options = {}) {
     {
       width: element.clientWidth,
       height: 240,
-      scales: { x: { time: false } },
-      axes: [axis(), axis()],
+      scales: { x: { time: false }, y: { range: (_, low, high) => [Math.min(0, low), high || 1] } },
+      axes: [{ ...axis(), incrs: WHOLE }, axis()],
       series: [{ label: options.x ?? "step" }, ...series],
       hooks: options.hooks ?? {},
     },
@@ -96,6 +97,7 @@ async function drawDrift(box) {
   box.replaceChildren();
   chart(box, ["quiet window", "alert"], [numbers, quiet, alerted], {
     x: "window",
+    colours: ["--accent", "--bad"],
     series: { paths: () => null, points: { show: true, size: 8 } },
   });
 }
