@@ -9,7 +9,6 @@ import httpx
 from fastapi import FastAPI
 
 from catalog.adapters.authenticator import CatalogAuthenticator
-from catalog.adapters.forward import Forwarder
 from catalog.adapters.lake import ObjectStoreLake
 from catalog.adapters.mongo_unit import CatalogUnitOfWork, MongoDocuments
 from catalog.adapters.schema import MIGRATIONS
@@ -19,6 +18,7 @@ from catalog.application.projections.receive import OWN_SOURCE
 from catalog.application.tokens import install_tokens, read_bootstrap
 from catalog.entrypoints import jobs
 from catalog.entrypoints.bus import subscriptions
+from catalog.entrypoints.forward import Forwarder
 from catalog.entrypoints.http import make_app
 from catalog.settings import CatalogSettings
 from millrace.bus import Bus

@@ -15,10 +15,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from catalog.adapters.forward import Forwarder
 from catalog.adapters.schema import MIGRATIONS
 from catalog.bootstrap import Parts, assemble, forwarding, object_store, run_in
 from catalog.entrypoints import jobs
+from catalog.entrypoints.forward import Forwarder
 from catalog.entrypoints.http import make_app
 from catalog.settings import CatalogSettings
 from millrace.auth import mint

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from catalog.adapters.cloudevents_http import BATCH, STRUCTURED, read_events
 from catalog.application.landing import operation_id
 from catalog.application.values import check_json
+from catalog.entrypoints.cloudevents_http import BATCH, STRUCTURED, read_events
 from millrace.errors import Invalid
 
 DATA = {"dataset": "digits", "uri": "s3://lake/landing/digits/", "mode": "replace"}

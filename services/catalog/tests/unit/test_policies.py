@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from catalog.adapters.yaml_policies import read_policy
 from catalog.application.caller import Caller
 from catalog.application.policies.edit import delete_policy, put_policy
 from catalog.application.policies.execute import execute_policies
 from catalog.application.projections.receive import log_row, receive
 from catalog.application.waiting import waiting
 from catalog.domain.models import ModelVersion, PackageFile
+from catalog.entrypoints.policy_text import read_policy
 from catalog.testing import MemoryDocuments
 from millrace.errors import Invalid
 from millrace.events import (

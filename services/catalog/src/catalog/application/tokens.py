@@ -14,8 +14,9 @@ from catalog.application import views
 from catalog.application.ports import Documents, Unit
 from catalog.domain.tokens import Token
 from catalog.errors import TokenNotFound
-from millrace.auth import EVERY_PROJECT, ROLES, Principal, mint, parse, verify
-from millrace.auth import Token as Secret
+from millrace.auth.decision import EVERY_PROJECT, ROLES, Principal
+from millrace.auth.tokens import Token as Secret
+from millrace.auth.tokens import mint, parse, verify
 from millrace.clock import Clock
 from millrace.errors import Forbidden, Invalid, Unauthenticated
 from millrace.events.names import NAME_PATTERN

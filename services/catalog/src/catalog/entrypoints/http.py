@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, FastAPI
 
 from catalog import console
-from catalog.adapters.forward import Forwarder
 from catalog.application.catalog import Catalog
 from catalog.entrypoints import docs
+from catalog.entrypoints.forward import Forwarder
 from catalog.entrypoints.routes import (
     datasets,
     deployments,

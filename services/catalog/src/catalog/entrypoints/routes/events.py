@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from catalog.adapters.cloudevents_http import read_events as parse_events
 from catalog.application import views
 from catalog.application.caller import Caller
 from catalog.application.catalog import Catalog
 from catalog.application.event_log import Filter, follow_events, read_events
 from catalog.application.landing import accept_landings, find_operation
 from catalog.domain.records import LogRow
+from catalog.entrypoints.cloudevents_http import read_events as parse_events
 from catalog.entrypoints.dependencies import Here, Limit, catalog_of, may, page
 from millrace.errors import Forbidden, Invalid
 from millrace.failpoints import fp

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
 
-from catalog.adapters.forward import Forwarder
+from catalog.entrypoints.forward import Forwarder
 from millrace.auth import Principal
 from millrace.http import authenticated
 

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
-from catalog.adapters.yaml_policies import read_policy
 from catalog.application import views
 from catalog.application.caller import Caller
 from catalog.application.policies.documents import PolicyDocument
 from catalog.application.policies.edit import delete_policy, put_policy
 from catalog.domain.entity import key
 from catalog.entrypoints.dependencies import After, Here, Limit, Name, answer, may, page
+from catalog.entrypoints.policy_text import read_policy
 from catalog.errors import PolicyNotFound
 
 router = APIRouter(prefix="/v1/policies", tags=["policies"])
