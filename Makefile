@@ -73,7 +73,7 @@ check: $(READY) ## lint, format, types, import laws, AST rules, schema goldens
 	@$(BIN)/python tools/ast_rules.py
 	@$(BIN)/python tools/schemas.py --check
 	@$(BIN)/python tools/dashboard.py --check
-	@$(BIN)/mypy
+	@$(BIN)/python tools/check_types.py
 
 .PHONY: test
 test: $(READY) ## every test but the slower tiers, against real servers

@@ -82,7 +82,7 @@ def test_the_environment_is_spelled_as_the_settings_are_and_holds_no_secret(name
 def test_the_settings_take_what_compose_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable, value in SERVICES[name]["environment"].items():
         monkeypatch.setenv(variable, str(value))
-    settings = OURS[name]()  # type: ignore[call-arg]
+    settings = OURS[name]()
     assert settings.host == "0.0.0.0"
     SharedSettings()
 

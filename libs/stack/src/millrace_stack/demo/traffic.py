@@ -73,7 +73,8 @@ class Endpoint:
         body = {"inputs": [tensor], "outputs": [{"name": "probabilities"}], **({"id": name} if name else {})}
         answer = self._send(body, {} if capture else {"x-millrace-capture": "off"})
         output = answer["outputs"][0]
-        return np.asarray(output["data"]).reshape(output["shape"]).argmax(axis=1)
+        chosen: NDArray[np.int64] = np.asarray(output["data"]).reshape(output["shape"]).argmax(axis=1)
+        return chosen
 
     def _send(self, body: dict[str, object], headers: dict[str, str]) -> dict[str, Any]:
         """Send until an answer comes: an endpoint that restarts says 503 for a moment."""

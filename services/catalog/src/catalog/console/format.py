@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -65,4 +66,4 @@ def tone(state: str | None) -> str:
     return _STATES.get((state or "").lower(), "busy")
 
 
-FILTERS = {"size": size, "number": number, "short": short, "moment": moment, "tone": tone}
+FILTERS: dict[str, Callable[[Any], str]] = {"size": size, "number": number, "short": short, "moment": moment, "tone": tone}
