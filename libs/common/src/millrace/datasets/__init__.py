@@ -1,6 +1,7 @@
 """Dataset versions: pack, manifest, commit and tree root; push, fill, verify and read.
 
 The package loads its parts on first use, so that who needs only keys or commits does not load Arrow.
+`push` and `fill` are imported from the modules of the same name.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from millrace.datasets.builder import ManifestBuilder
     from millrace.datasets.commit import Commit
-    from millrace.datasets.fill import FillResult, fill
+    from millrace.datasets.fill import FillResult
     from millrace.datasets.manifest import Entry, Manifest, ManifestDiff, PackRef
     from millrace.datasets.progress import Progress
-    from millrace.datasets.push import PushResult, extend, push, push_files
+    from millrace.datasets.push import PushResult, extend, push_files
     from millrace.datasets.readers import Dataset
     from millrace.datasets.sources import SourceFile
     from millrace.datasets.statcache import StatCache
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "builder": ("ManifestBuilder",),
     "commit": ("Commit",),
-    "fill": ("FillResult", "fill"),
+    "fill": ("FillResult",),
     "manifest": ("Entry", "Manifest", "ManifestDiff", "PackRef"),
     "progress": ("Progress",),
-    "push": ("PushResult", "extend", "push", "push_files"),
+    "push": ("PushResult", "extend", "push_files"),
     "readers": ("Dataset",),
     "sources": ("SourceFile",),
     "statcache": ("StatCache",),
@@ -51,10 +52,8 @@ __all__ = [
     "StatCache",
     "VerifyResult",
     "extend",
-    "fill",
     "load_commit",
     "load_manifest",
-    "push",
     "push_files",
     "save_commit",
     "save_manifest",

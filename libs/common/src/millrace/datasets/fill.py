@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from blake3 import blake3
 
@@ -22,6 +23,7 @@ from millrace.datasets.folders import Part, explain, explained, folder, open_roo
 from millrace.datasets.keys import check_project
 from millrace.datasets.manifest import Entry, Manifest
 from millrace.datasets.progress import Meter, ProgressCallback
+from millrace.datasets.threads import to_the_end
 from millrace.datasets.verify import keep_good
 from millrace.errors import Corrupt
 from millrace.objects.port import ObjectStore
@@ -49,7 +51,7 @@ async def fill(
     project: str,
     progress: ProgressCallback | None = None,
     failpoint: Failpoint | None = None,
-    concurrency: int = 3,
+    concurrency: int = 2,
 ) -> FillResult:
     """Write all files of `manifest` below `staging`: files 0440, folders 0750, all synced.
 
@@ -67,7 +69,7 @@ async def fill(
     work.room = asyncio.Semaphore(max(1, concurrency))
     try:
         with explained(staging):
-            work.root = await asyncio.to_thread(open_root, staging)
+            work.root = await to_the_end(open_root, staging)
         try:
             return await work.run()
         finally:
@@ -92,7 +94,7 @@ class _Fill:
         self.written = self.fetched = self.requests = 0
 
     async def run(self) -> FillResult:
-        kept = await asyncio.to_thread(keep_good, self.staging, self.manifest)
+        kept = await to_the_end(keep_good, self.staging, self.manifest)
         await self.failpoint("fill.C2.after")
         self.meter.advance(files=len(kept), done=sum(kept.values()))
         await self._fetch_all(
@@ -108,15 +110,15 @@ class _Fill:
             fetched_bytes=self.fetched,
             requests=self.requests,
             kept_files=len(kept),
-            tree_root=await asyncio.to_thread(lambda: self.manifest.tree_root),
+            tree_root=await to_the_end(lambda: self.manifest.tree_root),
         )
 
     async def _fetch_all(self, todo: Plan) -> None:
-        await asyncio.to_thread(self._write, todo.empty, [b""] * len(todo.empty))
+        await to_the_end(self._write, todo.empty, [b""] * len(todo.empty))
         self._count(todo.empty, 0, 0)
         async with _Bounded(self.room) as tasks:
             for group in todo.groups:
-                await tasks.start(self._pack(group))
+                await tasks.start(partial(self._pack, group))
         for entry in todo.chunked:
             await self._large(entry)
 
@@ -124,7 +126,7 @@ class _Fill:
         await self.failpoint("fill.C3.before")
         fetched = await fetch_group(self.store, self.project, group)
         await self.failpoint("fill.C3.after")
-        await asyncio.to_thread(self._verify_and_write, group, fetched)
+        await to_the_end(self._verify_and_write, group, fetched)
         await self.failpoint("fill.C4.after")
         self._count(group.entries, fetched.transferred, fetched.requests)
 
@@ -161,9 +163,9 @@ class _Fill:
             for index in range(len(entry.chunks)):
                 ahead.append(asyncio.create_task(self._chunk(entry, index)))
                 if len(ahead) == 2:
-                    await asyncio.to_thread(_append, part, whole, await ahead.pop(0))
+                    await to_the_end(_append, part, whole, await ahead.pop(0))
             for task in ahead:
-                await asyncio.to_thread(_append, part, whole, await task)
+                await to_the_end(_append, part, whole, await task)
             if whole.digest() != entry.digest:
                 raise Corrupt(f"the chunks of {entry.path!a} do not make its bytes", path=entry.path)
             part.publish()
@@ -186,10 +188,10 @@ class _Fill:
 
     async def _sync(self) -> None:
         await self.failpoint("fill.C5.before")
-        await asyncio.to_thread(sync_files, self.root)
+        await to_the_end(sync_files, self.root)
         await self.failpoint("fill.C5.after")
         await self.failpoint("fill.C6.before")
-        await asyncio.to_thread(sync_folders, self.staging)
+        await to_the_end(sync_folders, self.staging)
         await self.failpoint("fill.C6.after")
 
 
@@ -217,13 +219,11 @@ class _Bounded:
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
-    async def start(self, work: Coroutine[Any, Any, None]) -> None:
+    async def start(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run `work` in the background as soon as there is room."""
         await self._room.acquire()
-        self._group.create_task(self._bounded(work))
+        self._group.create_task(_awaited(work)).add_done_callback(lambda _: self._room.release())
 
-    async def _bounded(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        finally:
-            self._room.release()
+
+async def _awaited(work: Callable[[], Awaitable[None]]) -> None:
+    await work()

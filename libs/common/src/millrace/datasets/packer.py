@@ -7,8 +7,9 @@ that reached the lake then is recognised by one HEAD, and its files are not even
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from blake3 import blake3
@@ -24,8 +25,8 @@ from millrace.datasets.progress import Meter
 from millrace.datasets.sources import Changed, Prepared, SourceFile, load
 from millrace.objects.port import ObjectStore
 
-IN_FLIGHT = 3
-"""Packs or chunks on their way at once; with the one being filled this bounds memory to about 200 MiB."""
+IN_FLIGHT = 2
+"""Packs or chunks on their way at once; with the one being filled this bounds memory near 200 MiB."""
 
 
 @dataclass(slots=True)
@@ -145,7 +146,7 @@ class Packer:
         ref = PackRef(pack_id(end), pack.data + len(end))
         self._builder.close_pack(pack.ordinal, ref)
         self.done.packs.append(ref.id)
-        await self._start(self._send_pack(pack, ref, end))
+        await self._start(partial(self._send_pack, pack, ref, end))
 
     async def _send_pack(self, pack: _Open, ref: PackRef, end: bytes) -> None:
         if self._dry_run:
@@ -180,7 +181,7 @@ class Packer:
             if digest not in self._known.chunks and digest not in self._sent_chunks:
                 self._sent_chunks.add(digest)
                 self.done.chunks.append(digest.hex())
-                await self._start(self._send_chunk(digest, data))
+                await self._start(partial(self._send_chunk, digest, data))
             else:
                 self.done.reused_bytes += len(data)
         digest = whole.digest()
@@ -199,14 +200,13 @@ class Packer:
         else:
             await self._put(key, data)
 
-    async def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run an upload in the background as soon as there is room; a failed one ends the push at the next step."""
         await self._room.acquire()
         if self._failure is not None:
             self._room.release()
-            work.close()
             raise self._failure
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(work())
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 

@@ -83,8 +83,11 @@ def collisions(paths: Iterable[str]) -> list[str]:
     seen: dict[str, str] = {}
     clashes = []
     for path in paths:
+        before = len(seen)
         other = seen.setdefault(fold(path), path)
-        if other is not path:
+        if other == path and len(seen) == before:
+            clashes.append(f"{printable(path)} occurs twice")
+        elif other != path:
             clashes.append(f"{printable(path)} and {printable(other)} differ only by case or Unicode form")
     folders: dict[str, str] = {}
     for folded, path in seen.items():

@@ -68,7 +68,10 @@ class ObjectStore(Protocol):
         """Return what is known of an object, or None where there is none."""
 
     def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
-        """Yield the objects whose key starts with `prefix` (any text, not only whole folders)."""
+        """Yield the objects whose key starts with `prefix` (any text, not only whole folders).
+
+        The order is the endpoint's: SeaweedFS puts what lies below `a/` before `a-b`. Sort where order matters.
+        """
 
     async def delete(self, key: str) -> None:
         """Remove an object; a missing one is no error."""
