@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from faststream.nats import JStream, NatsBroker, PullSub
@@ -43,14 +43,17 @@ class Consumption:
         self._closing = False
         self._handling: set[asyncio.Task[Any]] = set()
         self._room = asyncio.Event()
-        self._subscriber: Any = broker.subscriber(
+        subscriber: Any = cast("Any", broker).subscriber(
             subject=consumer.durable,  # never used as one: the consumer's own filters decide
             durable=consumer.durable,
             stream=JStream(consumer.stream, declare=False),
             pull_sub=PullSub(batch_size=subscription.batch, timeout=FETCH_SECONDS),
             no_reply=True,
         )
-        self._subscriber(handler)
+        subscriber(handler)
+        # FastStream parses the subject anew for the log context of every message; ours is always the same.
+        subscriber.get_log_context = self._log_context
+        self._subscriber = subscriber
 
     async def run(self) -> None:
         """Consume for ever; a lost durable is waited for."""
@@ -126,6 +129,9 @@ class Consumption:
         self._handling.discard(task)
         if len(self._handling) <= self._batch // 2:
             self._room.set()
+
+    def _log_context(self, _message: object = None) -> dict[str, str]:
+        return {"subject": "", "queue": "", "stream": self._consumer.stream, "message_id": ""}
 
     def _compare(self, effective: Mapping[str, Any]) -> None:
         wanted = self._consumer.wanted()

@@ -7,6 +7,7 @@ that says why, so that a consumer can dead-letter it with a reason and go on.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 from collections.abc import Callable, Iterable
@@ -124,11 +125,16 @@ def decode(raw: bytes, *, subject: str | None = None) -> AnyEvent:
     document["data"], version = _upcast(head, document.get("data"))
     cls = data_class(head.type, version)
     try:
-        event: AnyEvent = Event[cls].model_validate(document)  # type: ignore[valid-type]
+        event: AnyEvent = _envelope(cls).model_validate(document)
     except ValidationError as error:
         raise UnparsableEvent(_why(error)) from None
     _check(event, head, subject)
     return event
+
+
+@functools.cache
+def _envelope(cls: type[EventData]) -> type[AnyEvent]:
+    return Event[cls]  # type: ignore[valid-type]
 
 
 def _completed(document: dict[str, Any]) -> dict[str, Any]:
