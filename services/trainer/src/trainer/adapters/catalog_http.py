@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from millrace.errors import Fenced, MillraceError, Unavailable
+from millrace.errors import Fenced, Invalid, MillraceError, Unavailable
 from trainer.adapters.calls import Calls
 from trainer.application import facts
 from trainer.application.ports import Report
@@ -23,17 +23,16 @@ class HttpCatalog:
         """Store reports of one kind. Repeating them changes nothing.
 
         Raises:
-            Fenced: a newer grant is in force. Unavailable: try again later.
+            Fenced: a newer grant is in force. Invalid: refused for good. Unavailable: try again later.
         """
         kind = reports[0].kind
         path = f"/v1/runs/{run}/{kind}s"
         body = {"fence": fence, **_BODIES[kind](reports)}
         try:
             await self._calls("POST", path, project=project, body=body)
-        except Fenced:
+        except (Fenced, Invalid):
             raise
         except MillraceError as error:
-            # A run that the catalog does not know yet is its projection lagging behind: try again.
             raise Unavailable(error.message) from None
 
     async def register(self, job: Job) -> int:

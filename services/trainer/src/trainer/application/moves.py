@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from millrace.errors import Fenced
-from millrace.failpoints import fp
+from millrace.events import EventData
+from millrace.failpoints import fp, fp_sync
 from trainer.application import facts
 from trainer.application.ports import TrainerUnit
 from trainer.domain.devices import Node, Slot
@@ -28,10 +29,15 @@ async def move_held(uow: TrainerUnit, run: str, fence: int, move: Callable[[Job]
     await uow.jobs.save(moved)
     if moved.grant is None:
         await free_devices(uow, job)
-    if (fact := facts.outcome(moved, job.grant)) is not None:
-        await fp("train.T11.before")
-        facts.announce(uow, moved, fact)
+    await _announce(uow, moved, facts.outcome(moved, job.grant))
     return moved
+
+
+async def _announce(uow: TrainerUnit, job: Job, fact: EventData | None) -> None:
+    if fact is not None:
+        await fp("train.T11.before")
+        facts.announce(uow, job, fact)
+        uow.after_commit(lambda: fp_sync("train.T11.after"))
 
 
 async def free_devices(uow: TrainerUnit, job: Job) -> None:
@@ -59,6 +65,5 @@ async def move_any(uow: TrainerUnit, run: str, move: Callable[[Job], Job]) -> Jo
     if moved == job:
         return job
     await uow.jobs.save(moved)
-    if (fact := facts.outcome(moved)) is not None:
-        facts.announce(uow, moved, fact)
+    await _announce(uow, moved, facts.outcome(moved))
     return moved

@@ -10,13 +10,15 @@ from typing import Protocol
 import structlog
 
 from millrace.clock import Clock
-from millrace.errors import Fenced, MillraceError
+from millrace.errors import Fenced, Invalid, MillraceError
 from millrace.failpoints import fp
 from trainer.application.ports import Catalog, Report
 
 log = structlog.get_logger(__name__)
 
 BATCH = 500
+BATCH_CHARS = 200_000
+"""Text in one batch; the catalog takes bodies of up to 1 MiB."""
 GATHER_SECONDS = 0.1
 MAX_DELAY = 5.0
 
@@ -95,18 +97,40 @@ class Shipping:
         async with self._turn:
             while batch := self._spool.waiting(BATCH):
                 _, alike = next(groupby(batch, key=_kind))
-                await self._send(list(alike))
+                await self._send(_cut(list(alike)))
 
     async def _send(self, reports: Sequence[Report]) -> None:
         measured = reports[0].kind == "metric"
         if measured:
             await fp("train.T7.before")
-        await self._catalog.report(*self._key, reports)
+        await self._deliver(reports)
         if measured:
             await fp("train.T7.during")
         self._spool.shipped(len(reports))
         if measured:
             await fp("train.T7.after")
+
+    async def _deliver(self, reports: Sequence[Report]) -> None:
+        """Send reports; those that the catalog refuses for good are dropped, one by one, so that the others go on."""
+        try:
+            await self._catalog.report(*self._key, reports)
+        except Invalid as error:
+            if len(reports) == 1:
+                log.warning("report refused and dropped", kind=reports[0].kind, reason=error.message)
+                return
+            middle = len(reports) // 2
+            await self._deliver(reports[:middle])
+            await self._deliver(reports[middle:])
+
+
+def _cut(reports: list[Report]) -> list[Report]:
+    """Return as many of the first reports as fit into one body, at least one."""
+    total = 0
+    for place, report in enumerate(reports):
+        total += len(report.text) + 100 + 50 * len(report.values)
+        if place and total > BATCH_CHARS:
+            return reports[:place]
+    return reports
 
 
 def _kind(report: Report) -> str:
