@@ -142,6 +142,7 @@ def run_in(runtime: Runtime, parts: Parts) -> None:
     numbers = runtime.add_reconciler(jobs.numbers(parts.catalog))
     runtime.add_reconciler(jobs.chain(parts.catalog))
     runtime.add_reconciler(jobs.projections(parts.catalog))
+    runtime.add_reconciler(jobs.token_uses(parts.catalog, parts.authenticator.used))
     runtime.add_task("relay", start.relay)
     runtime.add_check("start", start.check)
     runtime.add_check("bus", parts.bus.check)

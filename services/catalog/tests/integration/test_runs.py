@@ -50,7 +50,7 @@ async def test_a_run_asks_for_cache_and_training(gateway) -> None:
     items = (await gateway.call("GET", f"/v1/events?correlation={run['correlation']}")).json()["items"]
     assert {item["event"]["type"] for item in items} == {"training.requested", "cache.requested"}
     waiting = (await gateway.call("GET", "/v1/waiting")).json()["items"]
-    assert [(item["kind"], item["id"]) for item in waiting] == [("run", run["run"])]
+    assert [(item["kind"], item["name"]) for item in waiting] == [("run", run["run"])]
 
 
 async def test_metrics_are_unique_and_a_stale_holder_is_fenced(gateway) -> None:

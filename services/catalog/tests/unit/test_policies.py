@@ -172,7 +172,7 @@ async def test_requests_move_on_with_what_they_asked_for(world) -> None:
     await hear(TrainingQueued(run=run, reason="waiting for cache of digits@1 at nfs-a"), run, 2)
     items = await waiting("default", documents=world.documents)
     assert {item["kind"] for item in items} == {"run", "cache"}
-    assert all(item["why"] and item["unblock"] for item in items)
+    assert all(item["reason"] and item["unblock"] for item in items)
     entry = {"entry": "e", "site": "nfs-a", "dataset": "digits", "version": 1, "commit": committed["commit"]}
     ready = CacheReady(
         **entry, path="/p", files=1, bytes=3, fetched_bytes=3, tree_root=committed["tree_root"], token=1, seconds=0.1

@@ -15,13 +15,17 @@ MAX_REMEMBERED = 1_024
 
 
 class CatalogAuthenticator:
-    """Looks tokens up, and remembers good ones for two seconds, keyed by a hash."""
+    """Looks tokens up, and remembers good ones for two seconds, keyed by a hash.
+
+    `used` collects the ids of tokens that were seen, until somebody writes down their last use.
+    """
 
     def __init__(self, documents: Documents, pepper: bytes, clock: Clock) -> None:
         self._documents = documents
         self._pepper = pepper
         self._clock = clock
         self._known: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
+        self.used: set[str] = set()
 
     async def authenticate(self, token: str) -> Principal:
         """Return the principal of an API token."""
@@ -32,6 +36,8 @@ class CatalogAuthenticator:
         self._known.pop(key, None)
         principal = await find_principal(token, documents=self._documents, pepper=self._pepper, now=self._clock.now())
         self._known[key] = (self._clock.monotonic(), principal)
+        if principal.token_id is not None:
+            self.used.add(principal.token_id)
         while len(self._known) > MAX_REMEMBERED:
             self._known.popitem(last=False)
         return principal

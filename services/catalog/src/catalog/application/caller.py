@@ -24,6 +24,7 @@ class Caller:
     project: str
     idempotency_key: str | None = None
     correlation: str | None = None
+    causation: str | None = None
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ from millrace.errors import Invalid
 from millrace.events import AnyEvent, decode
 
 
-async def cause_of(documents: Documents, event_id: str | None) -> AnyEvent | None:
-    """Return the event from the log, or None if it is not named, not known, or not readable any more."""
-    row = await documents.log.get(event_id) if event_id else None
-    if row is None:
-        return None
-    try:
-        return decode(row.raw.encode())
-    except Invalid:
-        return None
+async def cause_of(documents: Documents, *event_ids: str | None) -> AnyEvent | None:
+    """Return the first of the named events that the log has, or None if it has none that can be read."""
+    for event_id in filter(None, event_ids):
+        row = await documents.log.get(event_id)
+        if row is not None:
+            try:
+                return decode(row.raw.encode())
+            except Invalid:
+                continue
+    return None

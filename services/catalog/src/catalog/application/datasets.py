@@ -180,7 +180,7 @@ async def _advance(
 
 
 async def _announce(version: Version, caller: Caller, uow: Unit) -> str:
-    cause = await cause_of(uow, version.lineage.get("event"))
+    cause = await cause_of(uow, version.lineage.get("event"), caller.causation)
     data = DatasetCommitted(
         dataset=version.dataset,
         version=version.version,

@@ -164,7 +164,7 @@ async def _announce(version: ModelVersion, model: Model, run: Run, caller: Calle
         project=version.project,
         subject=version.model,
         sequence=model.revision,
-        cause=await cause_of(uow, run.event),
+        cause=await cause_of(uow, caller.causation, run.event),
         principal=caller.principal,
         correlation=run.correlation or None,
     )

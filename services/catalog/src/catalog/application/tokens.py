@@ -114,6 +114,14 @@ async def revoke_token(token_id: str, by: Principal, *, uow: Unit, clock: Clock)
             uow.audit(by.id, "token.revoke", f"token:{live.id}", live.project, {})
 
 
+async def note_uses(token_ids: set[str], *, uow: Unit, clock: Clock) -> None:
+    """Write down that these tokens were used."""
+    for token_id in sorted(token_ids):
+        token = await uow.tokens.get(token_id)
+        if token is not None and token.revoked_at is None:
+            await uow.tokens.save(replace(token, last_used_at=clock.now()))
+
+
 async def list_tokens(by: Principal, project: str, *, documents: Documents) -> list[dict[str, Any]]:
     """Return the tokens of a project, and those of every project to whom may act everywhere."""
     projects = (project, EVERY_PROJECT) if by.project == EVERY_PROJECT else (project,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -43,7 +44,7 @@ def dataset(item: Dataset) -> View:
         "project": item.project,
         "name": item.name,
         "description": item.description,
-        "head": {"version": item.head.version, "commit": item.head.commit} if item.head else None,
+        "head": asdict(item.head) if item.head else None,
         "revision": item.revision,
         "created_by": item.created_by,
         "created_at": when(item.created_at),
@@ -75,6 +76,7 @@ def policy(item: Policy) -> View:
     return {
         "project": item.project,
         "name": item.name,
+        "on": item.on,
         "document": item.document,
         "revision": item.revision,
         "created_by": item.created_by,

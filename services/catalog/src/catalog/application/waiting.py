@@ -25,7 +25,7 @@ async def waiting(project: str, *, documents: Documents) -> list[Item]:
 
 
 def _item(kind: str, name: str, state: str, why: str, *, unblock: str, since: Any) -> Item:
-    return {"kind": kind, "id": name, "state": state, "why": why, "unblock": unblock, "since": when(since)}
+    return {"kind": kind, "name": name, "state": state, "reason": why, "unblock": unblock, "since": when(since)}
 
 
 async def _runs(project: str, documents: Documents) -> list[Item]:

@@ -113,7 +113,7 @@ class LogLineBody(Body):
 
     at: AwareDatetime
     stream: Literal["stdout", "stderr"] = "stdout"
-    line: Annotated[str, StringConstraints(max_length=16_384)]
+    line: Annotated[str, StringConstraints(max_length=65_536)]
 
 
 class LogsBody(Body):

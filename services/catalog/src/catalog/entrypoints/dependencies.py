@@ -26,6 +26,11 @@ Name = Annotated[str, Path(pattern=NAME_PATTERN)]
 Limit = Annotated[int, Query(ge=1, le=1_000, description="at most this many items")]
 After = Annotated[str | None, Query(max_length=300, description="the `next` of the page before")]
 
+Story = Annotated[
+    str | None,
+    Header(pattern=r"^[0-9A-Za-z][0-9A-Za-z._:-]{0,127}$", description="the events that this request goes on from"),
+]
+
 
 def may(action: str) -> Callable[..., Awaitable[Caller]]:
     """Return a dependency: the caller, if it may do `action` in the request's project."""
@@ -35,12 +40,15 @@ def may(action: str) -> Callable[..., Awaitable[Caller]]:
         principal: Principal = Depends(guard),  # noqa: B008 - evaluated once per route, as FastAPI wants
         project: ProjectName = "default",
         idempotency_key: Annotated[str | None, Header(description="makes repeats of this request harmless")] = None,
-        x_correlation_id: Annotated[
-            str | None, Header(pattern=r"^[0-9A-Za-z][0-9A-Za-z._:-]{0,127}$", description="the story it belongs to")
-        ] = None,
+        x_correlation_id: Story = None,
+        x_causation_id: Story = None,
     ) -> Caller:
         return Caller(
-            principal=principal.id, project=project, idempotency_key=idempotency_key, correlation=x_correlation_id
+            principal=principal.id,
+            project=project,
+            idempotency_key=idempotency_key,
+            correlation=x_correlation_id,
+            causation=x_causation_id,
         )
 
     return caller

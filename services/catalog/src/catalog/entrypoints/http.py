@@ -24,7 +24,7 @@ from millrace.http import create_app
 from millrace.runtime import Runtime
 
 MIB = 1024 * 1024
-BODY_LIMITS = {"/v1/datasets/": 16 * MIB, "/v1/policies/": 64 * 1024, "/v1/tokens": 16 * 1024}
+BODY_LIMITS = {"/v1/datasets/": 16 * MIB, "/v1/runs/": 8 * MIB, "/v1/policies/": 64 * 1024, "/v1/tokens": 16 * 1024}
 """Path prefix → largest body in bytes, where it is not the usual 1 MiB."""
 
 ROUTERS: tuple[APIRouter, ...] = (

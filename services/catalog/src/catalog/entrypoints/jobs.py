@@ -8,6 +8,7 @@ from catalog.application.catalog import Catalog
 from catalog.application.policies.execute import execute_policies
 from catalog.application.projections.repair import repair
 from catalog.application.sequencer import BATCH, chain_audit, number_events
+from catalog.application.tokens import note_uses
 from millrace.runtime import Reconciler
 
 log = structlog.get_logger(__name__)
@@ -16,6 +17,7 @@ POLICIES_SECONDS = 2.0
 NUMBERS_SECONDS = 1.0
 CHAIN_SECONDS = 2.0
 REPAIR_SECONDS = 30.0
+USES_SECONDS = 30.0
 MAX_DUE = 100
 
 
@@ -51,6 +53,18 @@ def chain(catalog: Catalog) -> Reconciler:
             pass
 
     return Reconciler("audit-chain", step, interval=CHAIN_SECONDS, clock=catalog.clock)
+
+
+def token_uses(catalog: Catalog, used: set[str]) -> Reconciler:
+    """Write down when tokens were last used, now and then rather than at each request."""
+
+    async def step() -> None:
+        seen = set(used)
+        if seen:
+            await catalog.in_unit(note_uses, seen, clock=catalog.clock)
+            used.difference_update(seen)
+
+    return Reconciler("token-uses", step, interval=USES_SECONDS, clock=catalog.clock)
 
 
 def projections(catalog: Catalog) -> Reconciler:

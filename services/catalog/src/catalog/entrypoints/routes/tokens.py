@@ -69,6 +69,15 @@ async def post_session(me: Myself, catalog: Here) -> JSONResponse:
     return JSONResponse(made, status_code=201, headers={"cache-control": "no-store"})
 
 
+@router.delete("/session", status_code=204)
+async def delete_session(me: Myself, catalog: Here) -> Response:
+    """Revoke the token that this request came with: signing out."""
+    if me.token_id is not None:
+        await catalog.in_unit(revoke_token, me.token_id, me, clock=catalog.clock)
+        catalog.forget_tokens()
+    return Response(status_code=204)
+
+
 @router.get("/self")
 async def get_self(me: Myself) -> dict[str, Any]:
     """Return who the caller is and what it may do."""
