@@ -38,6 +38,7 @@ async def start_watch(watch: Watch, *, uow: MonitorUnitOfWork) -> None:
     if await uow.watches.add(watch):
         detail = {"model": f"{watch.model}@{watch.version}", "reference": watch.reference}
         uow.audit("drift-monitor", "drift.watch", watch.id, watch.project, detail)
+        uow.after_commit(lambda: log.info("deployment watched", watch=watch.id, **detail))
 
 
 class WatchBook:

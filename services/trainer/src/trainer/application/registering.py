@@ -10,6 +10,8 @@ from millrace.clock import Clock
 from millrace.documents.ports import Transact
 from millrace.errors import MillraceError
 from millrace.failpoints import fp
+from millrace.telemetry import span
+from trainer.application import facts
 from trainer.application.moves import move_any
 from trainer.application.ports import Catalog, Queue, TrainerUnit
 from trainer.domain import jobs
@@ -30,7 +32,8 @@ class Registrar:
     async def step(self) -> None:
         """Register what waits; a catalog that is away is asked again later."""
         for job in await self._queue.in_state(State.REGISTERING):
-            await self._register(job)
+            with span("register", parent=facts.cause_of(job).traceparent):
+                await self._register(job)
 
     async def _register(self, job: Job) -> None:
         try:
