@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import httpx
 from fastapi import FastAPI
-from pydantic import ValidationError
 
 from ingest.adapters.catalog_http import HttpCatalog
 from ingest.adapters.dataset_lake import DatasetLake
@@ -33,14 +31,12 @@ from millrace.clock import Clock, SystemClock, new_id
 from millrace.documents import Transactor, connect
 from millrace.documents.client import Client
 from millrace.documents.migrations import migrate
-from millrace.errors import Invalid, MillraceError
 from millrace.http import create_app
 from millrace.leases import LeaseStore, ProcessIdentity
 from millrace.objects import ObjectStore
 from millrace.outbox import Relay
-from millrace.runtime import Reconciler, Runtime, serve
-from millrace.settings import SharedSettings, explain
-from millrace.telemetry import configure_logs, configure_traces
+from millrace.runtime import Reconciler, Runtime
+from millrace.settings import SharedSettings
 
 SERVICE = "ingest"
 SOURCE = "/millrace/ingest"
@@ -194,18 +190,3 @@ def _run(runtime: Runtime, engine: Engine, bus: Bus, relay: Relay) -> None:
     checks = {"database": database, "jobs": jobs, "landing-zones": zones, "bus": bus.check, "outbox": relay.check}
     for name, check in checks.items():
         runtime.add_check(name, check)
-
-
-def main() -> None:
-    """Run ingest until SIGTERM."""
-    try:
-        shared, settings = SharedSettings(), IngestSettings()
-    except ValidationError as error:
-        sys.exit(f"{SERVICE}: {explain(error)}")
-    configure_logs(SERVICE, shared.log_level)
-    configure_traces(SERVICE, shared.otlp_endpoint)
-    try:
-        app = build(settings, shared)
-    except (Invalid, MillraceError) as error:
-        sys.exit(f"{SERVICE}: {error.message}")
-    serve(app, host=settings.host, port=settings.port)

@@ -69,6 +69,7 @@ async def _fetch(
 ) -> tuple[Entry, Filled]:
     filled = await build(entry, facts, lease, folder, world)
     landed = await _land(entry, lease, filled.fetched_bytes, world)
+    await fp("fill.C4.before")
     check(filled, facts)
     await finish(landed, lease, folder)
     return landed, filled
@@ -139,7 +140,7 @@ async def _confirm(entry: Entry, filled: Filled, lease: Lease, path: Path, *, se
             attempts=0,
             retry_at=None,
             fetched_bytes=filled.fetched_bytes,
-            uses=0,
+            uses=entry.uses if filled.fetched_bytes == 0 else 0,
             idle_seconds=0.0,
             ready_at=world.clock.now(),
         )

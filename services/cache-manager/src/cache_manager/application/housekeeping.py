@@ -15,6 +15,8 @@ from millrace.leases.ports import Lease
 
 log = structlog.get_logger(__name__)
 
+TICK_SECONDS = 5.0
+
 
 class Housekeeper:
     """Runs under a leadership; see `run`."""
@@ -22,24 +24,28 @@ class Housekeeper:
     def __init__(self, world: World) -> None:
         self._world = world
         self._sweep = Sweep(world)
+        self._swept = float("-inf")
+        self._aged = world.clock.monotonic()
 
     async def run(self, _lease: Lease) -> None:
-        """Sweep at once and every `sweep` seconds; let entries age every `age_step` seconds, for ever."""
-        world, limits = self._world, self._world.limits
-        aged = world.clock.monotonic()
-        swept = float("-inf")
+        """Sweep at once and every `sweep` seconds, age entries every `age_step` seconds, set gauges, for ever."""
+        self._aged = self._world.clock.monotonic()
         while True:
             try:
-                now = world.clock.monotonic()
-                if now - swept >= limits.sweep:
-                    await self._sweep.all()
-                    swept = now
-                await age(world, now - aged)
-                aged = now
-                await observe(world)
+                await self._chores()
             except (MillraceError, OSError) as error:
                 log.warning("chores wait", reason=str(error))
-            await world.clock.sleep(min(limits.age_step, limits.sweep))
+            await self._world.clock.sleep(min(TICK_SECONDS, self._world.limits.age_step, self._world.limits.sweep))
+
+    async def _chores(self) -> None:
+        world, now = self._world, self._world.clock.monotonic()
+        if now - self._swept >= world.limits.sweep:
+            await self._sweep.all()
+            self._swept = now
+        if now - self._aged >= world.limits.age_step:
+            await age(world, now - self._aged)
+            self._aged = now
+        await observe(world)
 
 
 async def age(world: World, seconds: float) -> None:

@@ -1,0 +1,112 @@
+"""A worker that dies at any point of a fill or an eviction, and a fresh one that goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from cache_manager.domain.charge import Charge
+from millrace import failpoints
+from millrace.failpoints import FLOWS
+
+pytestmark = pytest.mark.servers
+
+FILL = [
+    f"fill.{point}.{moment}"
+    for point in FLOWS["fill"]
+    for moment in (("before", "during", "after") if point == "C3" else ("before", "after"))
+]
+EVICT = [f"evict.{point}.{moment}" for point in FLOWS["evict"] for moment in ("before", "after")]
+
+
+class Died(BaseException):
+    """Ends a worker as abruptly as one process can end another's work: no handler of ours catches it."""
+
+
+@pytest.fixture
+def die_at(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Arm one failpoint: the coroutine that passes it never goes on. Returns an event of its being hit."""
+
+    def arm(name: str) -> asyncio.Event:
+        hit = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(failpoints, "_ARMED", {name: failpoints.parse(f"{name}=raise")[name]})
+        monkeypatch.setattr(failpoints, "_HITS", {})
+
+        def act(_name: str, _armed: Any) -> None:
+            loop.call_soon_threadsafe(hit.set)
+            raise Died(name)
+
+        monkeypatch.setattr(failpoints, "_act", act)
+        return hit
+
+    return arm
+
+
+async def until_dead(engine: Any, hit: asyncio.Event) -> None:
+    """Let a manager work until it dies, and leave everything as it lies there: nothing is released."""
+
+    async def keep(*_: Any, **__: Any) -> None:
+        return
+
+    engine.world.leases.release = keep
+    async with asyncio.timeout(15):
+        while not hit.is_set():
+            await engine.folders.refresh(engine.world.sites)
+            await engine.attendance.step()
+            await asyncio.wait([asyncio.create_task(hit.wait()), asyncio.create_task(asyncio.sleep(0.05))])
+    await engine.attendance.close()
+
+
+@pytest.mark.filterwarnings("default::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("point", FILL)
+async def test_a_fill_that_dies_is_finished_by_another(lab: Any, die_at: Any, point: str) -> None:
+    version = await lab.version()
+    first = await lab.manager()
+    await lab.ask(first, version)
+    hit = die_at(point)
+    await until_dead(first, hit)
+
+    second = await lab.manager()
+    entry = await lab.until_state(second, lab.key(version), "READY")
+
+    assert await lab.event_types() == ["cache.ready"]
+    assert await lab.charged(second) == entry.charge
+    assert await lab.violations(second) == []
+    assert list((lab.site / ".staging").iterdir()) == []
+
+
+@pytest.mark.parametrize("point", EVICT)
+async def test_an_eviction_that_dies_is_finished_by_another(lab: Any, die_at: Any, point: str) -> None:
+    version = await lab.version()
+    first = await lab.manager()
+    await lab.ready(first, version)
+    await lab.ask(first, version, desired="absent")
+    hit = die_at(point)
+    await until_dead(first, hit)
+
+    second = await lab.manager()
+    await lab.until_state(second, lab.key(version), "ABSENT")
+
+    assert await lab.event_types() == ["cache.ready", "cache.evicted"]
+    assert await lab.charged(second) == Charge()
+    assert await lab.violations(second) == []
+    assert [path.name for path in lab.site.rglob("*.png")] == []
+
+
+@pytest.mark.parametrize("point", ["fill.C2.after", "fill.C3.during", "fill.C8.after", "fill.C10.before"])
+async def test_a_fill_that_dies_is_withdrawn_by_another(lab: Any, die_at: Any, point: str) -> None:
+    version = await lab.version()
+    first = await lab.manager()
+    await lab.ask(first, version)
+    await until_dead(first, die_at(point))
+    second = await lab.manager()
+    await lab.ask(second, version, desired="absent")
+
+    await lab.until_state(second, lab.key(version), "ABSENT")
+
+    assert await lab.charged(second) == Charge()
+    assert await lab.violations(second) == []
+    assert [path.name for path in lab.site.rglob("*.png")] == []

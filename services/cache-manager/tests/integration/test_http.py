@@ -1,0 +1,128 @@
+"""The routes: each is guarded, sees its own project only, and says in problem documents what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from cache_manager.application.cache import Cache
+from cache_manager.entrypoints.http import fsck_router, router
+from millrace.auth import Principal
+from millrace.errors import Unauthenticated
+from millrace.http import ANONYMOUS_PATHS, create_app, enumerate_routes
+from millrace.runtime import Runtime
+
+pytestmark = pytest.mark.servers
+
+RUN = "01890000-0000-7000-8000-000000000001"
+
+
+class Names:
+    """The token is the role; `other-` before it means project `other`."""
+
+    async def authenticate(self, token: str) -> Principal:
+        if token == "none":
+            raise Unauthenticated("no")
+        project = "other" if token.startswith("other-") else "*"
+        return Principal(token, "person", project, frozenset({token.removeprefix("other-")}))
+
+
+@pytest.fixture
+async def web(lab: Any) -> AsyncIterator[Any]:
+    manager = await lab.manager()
+    app = create_app("cache", runtime=Runtime("cache-manager"), authenticator=Names(), routers=[router, fsck_router])
+    app.state.cache = Cache(manager.world)
+    app.state.manager = manager
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://cache") as client:
+
+        async def call(method: str, path: str, token: str = "owner", **options: Any) -> httpx.Response:
+            return await client.request(method, path, headers={"authorization": f"Bearer {token}"}, **options)
+
+        call.app = app  # type: ignore[attr-defined]
+        yield call
+
+
+async def test_every_route_is_guarded(web: Any) -> None:
+    for guard in enumerate_routes(web.app):
+        assert guard.action is not None or guard.path in ANONYMOUS_PATHS, guard
+    assert (await web("GET", "/v1/cache/sites", "none")).status_code == 401
+
+
+async def test_cache_lease_and_clear_over_http(lab: Any, web: Any) -> None:
+    version, manager = await lab.version(), web.app.state.manager
+    asked = await web("POST", "/v1/cache/entries", json={"site": "nfs-a", "dataset": "digits", "version": 1})
+    assert (asked.status_code, asked.json()["state"], asked.json()["path"]) == (202, "QUEUED", None)
+    wish = {"run": RUN, "site": "nfs-a", "dataset": "digits", "commit": version.commit}
+    early = await web("POST", "/v1/cache/leases", "trainer", json=wish)
+    assert (early.status_code, early.json()["code"], early.json()["state"]) == (409, "cache-entry-not-ready", "QUEUED")
+
+    entry = await lab.until_state(manager, lab.key(version), "READY")
+    lease = (await web("POST", "/v1/cache/leases", "trainer", json=wish)).json()
+    [shown] = (await web("GET", "/v1/cache/entries?dataset=digits", "viewer")).json()["items"]
+    assert (shown["id"], shown["state"], shown["path"]) == (entry.id, "READY", lease["path"])
+    assert shown["leases"] == [{"lease": lease["lease"], "run": RUN, "hit": False}]
+    assert (await web("PUT", f"/v1/cache/leases/{lease['lease']}", "trainer")).status_code == 200
+
+    assert (await web("DELETE", f"/v1/cache/entries/{entry.id}")).status_code == 202
+    assert (await web("DELETE", f"/v1/cache/leases/{lease['lease']}", "trainer")).status_code == 204
+    assert (await web("PUT", f"/v1/cache/leases/{lease['lease']}", "trainer")).json()["code"] == "cache-lease-lost"
+    await lab.until_state(manager, lab.key(version), "ABSENT")
+    assert (await web("GET", "/v1/cache/entries")).json() == {"items": [], "next": None}
+    assert (await web("GET", "/v1/fsck", "admin")).json()["violations"] == []
+
+
+async def test_another_project_sees_and_changes_nothing(lab: Any, web: Any) -> None:
+    version = await lab.version()
+    entry = await lab.ready(web.app.state.manager, version)
+    assert (await web("GET", f"/v1/cache/entries/{entry.id}", "other-owner")).status_code == 404
+    for method in ("GET", "DELETE"):
+        answer = await web(method, f"/v1/cache/entries/{entry.id}?project=other", "other-owner")
+        assert (answer.status_code, answer.json()["code"]) == (404, "cache-entry-not-found")
+    assert (await web("GET", "/v1/cache/entries?project=other", "other-owner")).json()["items"] == []
+    [site] = (await web("GET", "/v1/cache/sites?project=other", "other-owner")).json()["items"]
+    assert (site["entries"], site["saved_bytes"], site["used_bytes"]) == (0, 0, 36_000)
+    assert (
+        await web("PUT", "/v1/cache/sites/x", "other-owner", json={"path": "/x", "capacity_bytes": 1})
+    ).status_code == 403
+    assert (await web("GET", "/v1/fsck", "other-owner")).status_code == 403
+
+
+async def test_sites_are_made_and_bad_ones_refused(lab: Any, web: Any) -> None:
+    manager = web.app.state.manager
+    made = await web("PUT", "/v1/cache/sites/nfs-b", json={"path": str(lab.scratch / "b"), "capacity_bytes": 10**9})
+    assert (made.status_code, made.json()["site"]) == (200, "nfs-b")
+    await lab.step(manager)
+    version = await lab.version()
+    await web("POST", "/v1/cache/entries", json={"site": "nfs-b", "dataset": "digits", "commit": version.commit})
+    await lab.until_state(manager, lab.key(version, site="nfs-b"), "READY")
+    for path in ("/", "/etc", "relative", "/a/../b", str(lab.site)):
+        refused = await web("PUT", "/v1/cache/sites/nfs-c", json={"path": path, "capacity_bytes": 1})
+        assert refused.status_code == 400, path
+    moved = await web("PUT", "/v1/cache/sites/nfs-b", json={"path": "/elsewhere", "capacity_bytes": 1})
+    assert "clear them" in moved.json()["hint"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"site": "nfs-a", "dataset": "digits"},
+        {"site": "nfs-a", "dataset": "digits", "version": 1, "commit": "0" * 64},
+        {"site": "../etc", "dataset": "digits", "version": 1},
+        {"site": "nfs-a", "dataset": "digits", "version": 0},
+        {"site": "nfs-a", "dataset": "digits", "version": 10**12},
+        {"site": "nfs-a", "dataset": "digits", "version": 1, "more": 1},
+    ],
+)
+async def test_bad_bodies_are_refused(web: Any, body: dict[str, Any]) -> None:
+    assert (await web("POST", "/v1/cache/entries", json=body)).status_code == 400
+
+
+async def test_what_does_not_exist_is_404(web: Any) -> None:
+    for site, version in (("nfs-z", 1), ("nfs-a", 77)):
+        body = {"site": site, "dataset": "digits", "version": version}
+        assert (await web("POST", "/v1/cache/entries", json=body)).status_code == 404
+    for entry in ("x", "nfs-a.default." + "0" * 64, "..%2f..%2fetc"):
+        assert (await web("DELETE", f"/v1/cache/entries/{entry}")).status_code == 404
