@@ -137,7 +137,13 @@ def test_an_outside_system_may_send_a_plain_cloudevent() -> None:
 
 def test_an_outside_system_may_not_leave_out_what_makes_it_an_event() -> None:
     for missing in ("id", "source", "project", "time", "data"):
-        plain: dict[str, Any] = {"specversion": "1.0", "id": "i", "source": "s", "type": "data.landed", "time": "2026-11-25T08:00:00Z"}
+        plain: dict[str, Any] = {
+            "specversion": "1.0",
+            "id": "i",
+            "source": "s",
+            "type": "data.landed",
+            "time": "2026-11-25T08:00:00Z",
+        }
         plain |= {"project": "default", "data": {"dataset": "digits", "uri": "s3://millrace/default/landing/a/"}}
         del plain[missing]
         with pytest.raises(UnparsableEvent):

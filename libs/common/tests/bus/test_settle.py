@@ -240,7 +240,12 @@ async def test_hostile_headers_are_data(consume, raw, eventually) -> None:
     events = [landed() for _ in range(4)]
     for event, headers in zip(
         events,
-        [{"Status": "503"}, {"Status": "404", "Description": "No Messages"}, {"reply_to": "stolen.answer"}, {"Status": "100"}],
+        [
+            {"Status": "503"},
+            {"Status": "404", "Description": "No Messages"},
+            {"reply_to": "stolen.answer"},
+            {"Status": "100"},
+        ],
         strict=True,
     ):
         await js.publish(SUBJECT, encode(event), headers=headers)

@@ -68,7 +68,9 @@ class MongoWorld:
     async def events(self) -> Sequence[tuple[str, str, int]]:
         rows = [row async for row in self.database["outbox"].find().sort("created_at")]
         assert all(row["state"] == "pending" and row["raw"] for row in rows)
-        return [(".".join(row["subject"].split(".")[1:3]), row["aggregate"].split("/")[2], row["sequence"]) for row in rows]
+        return [
+            (".".join(row["subject"].split(".")[1:3]), row["aggregate"].split("/")[2], row["sequence"]) for row in rows
+        ]
 
     async def audits(self) -> Sequence[str]:
         return [row["action"] async for row in self.database["audit"].find()]

@@ -35,9 +35,7 @@ class World:
         self.database = database
         self.publisher = SlowPublisher()
         self.relay = self.new_relay()
-        self.transact = Transactor(
-            client, database.name, MongoUnitOfWork, clock=SystemClock(), source="/millrace/test"
-        )
+        self.transact = Transactor(client, database.name, MongoUnitOfWork, clock=SystemClock(), source="/millrace/test")
         self.transact.on_emit = lambda: self.relay.kick()
 
     def new_relay(self, **options: Any) -> Relay:
@@ -46,9 +44,7 @@ class World:
     async def say(self, subject: str, *sequences: int) -> list[str]:
         async def work(uow: MongoUnitOfWork) -> list[str]:
             data = DataLanded(dataset="digits", uri="s3://bucket/landing/a")
-            return [
-                uow.emit(data, project="default", subject=subject, sequence=number).id for number in sequences
-            ]
+            return [uow.emit(data, project="default", subject=subject, sequence=number).id for number in sequences]
 
         return await self.transact(work)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+from nats.errors import Error as NatsError
+
 from millrace.bus.replies import Replies
-from millrace.errors import DeadlineExceeded
+from millrace.errors import DeadlineExceeded, Unavailable
 
 ACK_SECONDS = 5.0
 
@@ -28,6 +30,8 @@ class Acks:
             await self._replies.ask(reply, b"+ACK", seconds=ACK_SECONDS)
         except TimeoutError:
             raise DeadlineExceeded("the broker did not confirm an acknowledgement") from None
+        except NatsError as error:
+            raise Unavailable(f"acknowledgement not sent: {error}") from None
 
     async def nak(self, reply: str, delay: float) -> None:
         """Ask for another delivery after `delay` seconds."""

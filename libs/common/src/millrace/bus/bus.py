@@ -12,7 +12,6 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from millrace.bus.consumption import Consumption
 from millrace.bus.delivery import handler_of
 from millrace.bus.messages import Acknowledger, RawMessage, position
 from millrace.bus.metrics import TELEMETRY_DROPPED
@@ -230,7 +229,7 @@ class Bus:
         for subscription, transactor in self._subscriptions:
             consumer = self._consumers[subscription.durable]
             handler = handler_of(subscription, consumer, transactor, self._clock)
-            session.consumptions.append(Consumption(session.broker, subscription, consumer, handler))
+            session.add(subscription, consumer, handler)
         return session
 
     def _on_error(self, text: str) -> None:

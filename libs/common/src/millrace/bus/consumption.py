@@ -12,6 +12,7 @@ from faststream.nats import JStream, NatsBroker, PullSub
 
 from millrace.bus import jetstream, metrics
 from millrace.bus.pull import PullSubscription
+from millrace.bus.replies import Replies
 from millrace.bus.subscription import Handled, Subscription
 from millrace.bus.topology import Consumer
 from millrace.errors import MillraceError, NotFound
@@ -22,6 +23,8 @@ WATCH_SECONDS = 2.0
 ABSENT_SECONDS = 0.3
 FETCH_SECONDS = 5.0
 
+Handler = Callable[[Handled], Awaitable[None]]
+
 
 class Consumption:
     """Consumes while the durable exists. `reason` says why not, or is None."""
@@ -31,11 +34,14 @@ class Consumption:
         broker: NatsBroker,
         subscription: Subscription,
         consumer: Consumer,
-        handler: Callable[[Handled], Awaitable[None]],
+        handler: Handler,
+        *,
+        replies: Callable[[], Replies],
     ) -> None:
         self.durable = subscription.durable
         self.reason: str | None = "not started"
         self._broker = broker
+        self._replies = replies
         self._consumer = consumer
         self._wanted = asyncio.Event()
         self._batch = subscription.batch
@@ -95,7 +101,7 @@ class Consumption:
             await asyncio.gather(*self._handling, return_exceptions=True)
 
     async def _look(self) -> None:
-        info = await jetstream.consumer_info(self._broker.connection, self._consumer.stream, self.durable)
+        info = await jetstream.consumer_info(self._replies(), self._consumer.stream, self.durable)
         metrics.LAG.labels(self.durable).set(info.get("num_pending", 0))
         metrics.UNSETTLED.labels(self.durable).set(info.get("num_ack_pending", 0))
         if self._pull is None and not self._closing:

@@ -25,6 +25,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from millrace.bus.reconcile import Report, reconcile
+from millrace.bus.replies import Replies
 from millrace.bus.topology import CONSUMERS, PROVISIONER, STREAMS, Consumer, Stream, inbox_prefix
 from millrace.clock import Clock, SystemClock
 from millrace.errors import MillraceError
@@ -76,6 +77,7 @@ class Provisioner:
         self._clock: Clock = clock or SystemClock()
         self._wanted = asyncio.Event()
         self._said: set[str] = set()
+        self._replies: Replies | None = None
 
     async def run(self, *, once: bool = False) -> None:
         """Keep the broker so for ever, or until one look was good.
@@ -86,9 +88,11 @@ class Provisioner:
         repeated: list[str] = []
         while True:
             connection = await self._connect()
+            replies = self._replies = Replies(connection)
+            await replies.open()
             try:
                 while not connection.is_closed:
-                    report = await self._try(connection)
+                    report = await self._try(replies)
                     if report is not None:
                         repeated = self._judge(report, repeated)
                         if once and not report.contradictions:
@@ -98,9 +102,9 @@ class Provisioner:
                 with contextlib.suppress(NatsError):
                     await connection.close()
 
-    async def _try(self, connection: Client) -> Report | None:
+    async def _try(self, replies: Replies) -> Report | None:
         try:
-            return await self.look(connection)
+            return await self.look(replies)
         except MillraceError as error:
             self._say(f"the broker is away: {error.message}")
             return None
@@ -115,9 +119,9 @@ class Provisioner:
             raise Contradiction(found)
         return repeated
 
-    async def look(self, connection: Client) -> Report:
+    async def look(self, replies: Replies) -> Report:
         """Reconcile once and log what changed."""
-        report = await reconcile(connection, self._streams, self._consumers, replicas=self._replicas)
+        report = await reconcile(replies, self._streams, self._consumers, replicas=self._replicas)
         self._said.clear()
         for change in report.changes:
             log.info("provisioned", kind=change.kind, name=change.name, action=change.action, fields=change.fields)
@@ -144,6 +148,7 @@ class Provisioner:
                     reconnect_time_wait=RETRY_SECONDS,  # type: ignore[arg-type, unused-ignore]
                     error_cb=self._error,
                     reconnected_cb=self._reconnected,
+                    disconnected_cb=self._disconnected,
                 )
             except (NatsError, OSError) as error:
                 self._say(f"no connection to NATS: {error}")
@@ -152,6 +157,10 @@ class Provisioner:
 
     async def _error(self, error: Exception) -> None:
         self._say(f"NATS connection: {error or type(error).__name__}")
+
+    async def _disconnected(self) -> None:
+        if self._replies is not None:
+            self._replies.broken()
 
     async def _reconnected(self) -> None:
         log.info("reconnected to NATS")

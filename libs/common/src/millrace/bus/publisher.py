@@ -10,7 +10,7 @@ from typing import Any
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.errors import MaxPayloadError
+from nats.errors import MaxPayloadError, NoRespondersError
 
 from millrace.bus import jetstream
 from millrace.bus.names import CONTENT_TYPE, MESSAGE_ID
@@ -21,7 +21,6 @@ from millrace.publishing import Published
 
 PUBLISH_SECONDS = 5.0
 MESSAGE_TOO_LARGE = 10_054
-NO_RESPONDERS = "503"
 
 _DENIED = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
 
@@ -54,6 +53,8 @@ class NatsPublisher:
             answer = await self._replies().ask(subject, raw, headers=own, seconds=PUBLISH_SECONDS, future=future)
         except TimeoutError:
             raise DeadlineExceeded(f"the broker did not confirm a publish on {subject}") from None
+        except NoRespondersError:
+            raise Unavailable(f"no stream takes {subject} now") from None
         except MaxPayloadError:
             raise TooLarge(f"{len(raw)} bytes are more than the broker takes") from None
         except NatsError as error:
@@ -71,7 +72,7 @@ class NatsPublisher:
             Unavailable: not connected, or no such stream now.
         """
         try:
-            return str((await jetstream.stream_info(self._replies().connection, stream))["created"])
+            return str((await jetstream.stream_info(self._replies(), stream))["created"])
         except MillraceError as error:
             raise Unavailable(f"stream {stream}: {error.message}") from None
 
@@ -89,8 +90,6 @@ class NatsPublisher:
 
 
 def _published(subject: str, answer: Msg) -> Published:
-    if answer.headers and answer.headers.get("Status") == NO_RESPONDERS:
-        raise Unavailable(f"no stream takes {subject} now")
     document: dict[str, Any] = json.loads(answer.data)
     if refusal := document.get("error"):
         raise _refused(subject, refusal)

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nats.aio.client import Client
-
 from millrace.bus import jetstream
+from millrace.bus.jetstream import Asker
 from millrace.bus.topology import Consumer, Stream
 from millrace.errors import Invalid, NotFound
 
@@ -34,7 +33,7 @@ class Report:
 
 
 async def reconcile(
-    connection: Client, streams: Iterable[Stream], consumers: Iterable[Consumer], *, replicas: int = 1
+    connection: Asker, streams: Iterable[Stream], consumers: Iterable[Consumer], *, replicas: int = 1
 ) -> Report:
     """Make streams and consumers so, read the effective configuration back, and report.
 
@@ -53,7 +52,7 @@ async def reconcile(
     return report
 
 
-async def _stream(connection: Client, stream: Stream, replicas: int, report: Report) -> None:
+async def _stream(connection: Asker, stream: Stream, replicas: int, report: Report) -> None:
     wanted = stream.wanted(replicas=replicas)
     info: dict[str, Any] | None
     try:
@@ -71,7 +70,7 @@ async def _stream(connection: Client, stream: Stream, replicas: int, report: Rep
         _read_back(f"stream {stream.name}", wanted, info["config"], report)
 
 
-async def _consumer(connection: Client, consumer: Consumer, report: Report) -> None:
+async def _consumer(connection: Asker, consumer: Consumer, report: Report) -> None:
     wanted = consumer.wanted()
     address = f"CONSUMER.CREATE.{consumer.stream}.{consumer.durable}"
     info: dict[str, Any] | None
@@ -91,7 +90,7 @@ async def _consumer(connection: Client, consumer: Consumer, report: Report) -> N
 
 
 async def _change(
-    connection: Client, address: str, request: Mapping[str, Any], what: tuple[str, ...], report: Report
+    connection: Asker, address: str, request: Mapping[str, Any], what: tuple[str, ...], report: Report
 ) -> dict[str, Any] | None:
     kind, name, *fields = what
     try:
@@ -109,7 +108,7 @@ def _read_back(what: str, wanted: Mapping[str, Any], effective: Mapping[str, Any
         report.contradictions.append(f"{what}: {name} is {effective.get(name)!r}, wanted {wanted[name]!r}")
 
 
-async def _strangers(connection: Client, stream: str, known: set[str], report: Report) -> None:
+async def _strangers(connection: Asker, stream: str, known: set[str], report: Report) -> None:
     try:
         found = await jetstream.call(connection, f"CONSUMER.NAMES.{stream}")
     except NotFound:

@@ -11,8 +11,11 @@ import itertools
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
 
 from millrace.errors import Unavailable
+
+NO_RESPONDERS = "503"
 
 
 class Replies:
@@ -41,7 +44,8 @@ class Replies:
 
         Raises:
             TimeoutError: no answer within `seconds`.
-            Unavailable: not connected.
+            Unavailable: not connected, or not any more: whether it arrived is unknown.
+            NoRespondersError: nobody takes the subject.
             nats.errors.Error: the client refuses to send it.
         """
         if not self.connection.is_connected:
@@ -53,10 +57,19 @@ class Replies:
         timer = loop.call_later(seconds, _give_up, waiting)
         try:
             await self.connection.publish(subject, payload, answer, headers)
-            return await waiting
+            found = await waiting
         finally:
             timer.cancel()
             del self._waiting[answer]
+        if found.headers and found.headers.get("Status") == NO_RESPONDERS:
+            raise NoRespondersError
+        return found
+
+    def broken(self) -> None:
+        """Fail every wait: the connection is gone, and with it the answers."""
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(Unavailable("the connection to NATS broke; the outcome is unknown"))
 
     async def _answered(self, message: Msg) -> None:
         waiting = self._waiting.get(message.subject)

@@ -22,10 +22,11 @@ from nats.aio.client import Client
 from millrace.bus import metrics
 from millrace.bus.acks import Acks
 from millrace.bus.codec import CloudEventsCodec
-from millrace.bus.consumption import Consumption
+from millrace.bus.consumption import Consumption, Handler
 from millrace.bus.replies import Replies
 from millrace.bus.settle import Settler
-from millrace.bus.topology import inbox_prefix
+from millrace.bus.subscription import Subscription
+from millrace.bus.topology import Consumer, inbox_prefix
 from millrace.errors import Unavailable
 from millrace.publishing import Publisher
 
@@ -38,7 +39,7 @@ QUIET_SECONDS = 30.0
 """The same connection error is logged once in this time."""
 
 faststream_log = logging.getLogger("millrace.bus.faststream")
-faststream_log.setLevel(logging.WARNING)
+faststream_log.setLevel(logging.ERROR)  # connection errors and failed handlers are logged by us
 
 
 class Session:
@@ -101,6 +102,12 @@ class Session:
         """Return the connection of this session."""
         return self.broker.connection
 
+    def add(self, subscription: Subscription, consumer: Consumer, handler: Handler) -> None:
+        """Consume a durable once the session is open."""
+        self.consumptions.append(
+            Consumption(self.broker, subscription, consumer, handler, replies=lambda: self.replies)
+        )
+
     async def open(self) -> None:
         """Connect; wait for the server as long as it takes.
 
@@ -162,6 +169,8 @@ class Session:
 
     async def _disconnected(self) -> None:
         metrics.CONNECTED.set(0)
+        if self._replies is not None:
+            self._replies.broken()
         log.warning("disconnected from NATS")
 
     async def _reconnected(self) -> None:
