@@ -165,6 +165,11 @@ class Calls(Generic[R]):
         """List sites with their room."""
         return self.do(Call("GET", _path("cache", "sites")))
 
+    def set_site(self, site: str, path: str, capacity_bytes: int) -> R:
+        """Register a site: a folder near the compute, and how much of it is ours."""
+        body = {"path": path, "capacity_bytes": capacity_bytes}
+        return self.do(Call("PUT", _path("cache", "sites", site), body=body))
+
     def cache_entries(self, **params: Any) -> R:
         """List what is cached where."""
         return self.do(Call("GET", _path("cache", "entries"), params))
@@ -201,6 +206,10 @@ class Calls(Generic[R]):
         """List drift incidents."""
         return self.do(Call("GET", _path("drift", "incidents"), params))
 
+    def incident(self, incident: str) -> R:
+        """Return a drift incident."""
+        return self.do(Call("GET", _path("drift", "incidents", incident)))
+
     def label_queues(self, **params: Any) -> R:
         """List label queues."""
         return self.do(Call("GET", _path("labels", "queues"), params))
@@ -226,6 +235,18 @@ class Calls(Generic[R]):
     def waiting(self) -> R:
         """Return everything that waits, why, and what would unblock it."""
         return self.do(Call("GET", _path("waiting")))
+
+    def lineage(self, node: str) -> R:
+        """Return what a version, run, model or deployment came from, and what came of it."""
+        return self.do(Call("GET", _path("lineage"), {"node": node}))
+
+    def audit(self, **params: Any) -> R:
+        """List who changed what."""
+        return self.do(Call("GET", _path("audit"), params))
+
+    def endpoints(self, **params: Any) -> R:
+        """List what serving really serves."""
+        return self.do(Call("GET", _path("endpoints"), params))
 
     def fsck(self) -> R:
         """Check the invariants of every service."""

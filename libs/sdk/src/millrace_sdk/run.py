@@ -109,9 +109,9 @@ class Run:
     def _connected(self) -> socket.socket:
         if self._socket is None:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self._socket = connection
             connection.settimeout(TIMEOUT_SECONDS)
             connection.connect(str(self._address))
-            self._socket = connection
         return self._socket
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ MAX_KEY_BYTES = 1_024
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What a listing or a HEAD says about one object; `size` in bytes."""
+    """What a listing or a HEAD says about one object; `size` in bytes, -1 where the adapter cannot know it."""
 
     key: str
     size: int

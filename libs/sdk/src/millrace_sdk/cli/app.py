@@ -1,56 +1,31 @@
-"""The command tree, and what becomes of errors."""
+"""The root of the command tree, and what becomes of errors."""
 
 from __future__ import annotations
 
+import os
 import sys
-from importlib.metadata import entry_points
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
 from millrace.errors import MillraceError
-from millrace_sdk.cli import (
-    cache,
-    data,
-    deploy,
-    dlq,
-    drift,
-    events,
-    labels,
-    models,
-    operations,
-    policies,
-    runs,
-    tokens,
-)
+from millrace_sdk.cli.lazy import LazyGroup
 from millrace_sdk.cli.output import clean, say
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 _EXITS = {400: 2, 401: 3, 403: 3, 404: 4, 409: 5, 413: 2, 429: 6, 502: 6, 503: 6, 504: 6}
 
+_Complaint: Any = typer.BadParameter.__mro__[2]
+"""`ClickException`. Newer typer brings its own click, so the class of the package `click` would be another one."""
+
 app = typer.Typer(
     name="millrace",
-    help="From the lake to a watched model: datasets, cache, training, serving, drift.",
+    cls=LazyGroup,
     no_args_is_help=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for name, group in {
-    "data": data.app,
-    "cache": cache.app,
-    "runs": runs.app,
-    "models": models.app,
-    "deploy": deploy.app,
-    "policies": policies.app,
-    "events": events.app,
-    "drift": drift.app,
-    "labels": labels.app,
-    "dlq": dlq.app,
-    "tokens": tokens.app,
-}.items():
-    app.add_typer(group, name=name)
-operations.register(app)
 
 
 @app.callback(invoke_without_command=True)
@@ -69,29 +44,36 @@ def root(
         raise typer.Exit(EXIT_USAGE)
 
 
-def _extend() -> None:
-    """Add the commands of other installed parts, such as `up` and `down` of the embedded stack."""
-    for found in entry_points(group="millrace.cli"):
-        found.load()(app)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code; an error is a message and a hint, never a traceback."""
-    _extend()
     try:
         outcome = typer.main.get_command(app).main(args=arguments, prog_name="millrace", standalone_mode=False)
-    except (click.exceptions.Abort, KeyboardInterrupt):
+        sys.stdout.flush()
+    except (typer.Abort, KeyboardInterrupt):
         say("interrupted")
         return EXIT_INTERRUPTED
-    except click.ClickException as error:
+    except _Complaint as error:
         error.show()
-        return EXIT_USAGE if isinstance(error, click.UsageError) else EXIT_FAILED
+        return int(error.exit_code)
     except MillraceError as error:
         return _told(error)
-    except OSError as error:
-        say(f"error: {error.strerror or error}: {clean(error.filename)}")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
+    except OSError as error:
+        where = f": {clean(error.filename)}" if error.filename else ""
+        say(f"error: {error.strerror or error}{where}")
+        return EXIT_FAILED
+    finally:
+        _close()
     return outcome if isinstance(outcome, int) else 0
+
+
+def _close() -> None:
+    """Close the clients, if any command got as far as to load the module that makes them."""
+    common = sys.modules.get("millrace_sdk.cli.common")
+    if common is not None:
+        common.close_all()
 
 
 def _told(error: MillraceError) -> int:

@@ -10,9 +10,11 @@ import typer
 from millrace.clock import SystemClock
 from millrace.errors import Conflict, DeadlineExceeded, NotFound
 from millrace_sdk.cli.common import DEFAULT, AsJson, Project, Timeout, Wait, catalog, split_ref
-from millrace_sdk.cli.output import print_facts, print_json, print_table, say, size
+from millrace_sdk.cli.output import print_facts, print_json, print_table, report, size
 
-app = typer.Typer(help="Versions at sites near the GPUs.", no_args_is_help=True)
+app = typer.Typer(
+    help="Versions at sites near the GPUs.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
+)
 Ref = Annotated[str, typer.Argument(metavar="DATASET[@VERSION]", help="a dataset, at its head or at a version")]
 Site = Annotated[str, typer.Option("--site", "-s", help="the site")]
 
@@ -62,7 +64,14 @@ def ls(project: Project = DEFAULT, as_json: AsJson = False) -> None:
 
 
 @app.command("add")
-def add(ref: Ref, site: Site, project: Project = DEFAULT, wait: Wait = False, timeout: Timeout = 600) -> None:
+def add(
+    ref: Ref,
+    site: Site,
+    project: Project = DEFAULT,
+    wait: Wait = False,
+    timeout: Timeout = 600,
+    as_json: AsJson = False,
+) -> None:
     """Bring a version to a site."""
     client = catalog(project)
     name, wanted = split_ref(ref)
@@ -70,11 +79,11 @@ def add(ref: Ref, site: Site, project: Project = DEFAULT, wait: Wait = False, ti
     entry = client.cache(site, name, version["version"])
     if wait:
         entry = _wait(client, site, version["commit"], timeout)
-    say(f"{name}@{version['version']} at {site}: {entry['state'].lower()}")
+    report(entry, f"{name}@{version['version']} at {site}: {entry['state'].lower()}", as_json=as_json)
 
 
 @app.command("clear")
-def clear(ref: Ref, site: Site, project: Project = DEFAULT) -> None:
+def clear(ref: Ref, site: Site, project: Project = DEFAULT, as_json: AsJson = False) -> None:
     """Remove a version from a site; refused while a run uses it."""
     client = catalog(project)
     name, wanted = split_ref(ref)
@@ -82,8 +91,8 @@ def clear(ref: Ref, site: Site, project: Project = DEFAULT) -> None:
     entry = _entry(client, site, version["commit"])
     if entry is None:
         raise NotFound(f"{name}@{version['version']} is not at {site}")
-    client.clear(entry["id"])
-    say(f"{name}@{version['version']} leaves {site}")
+    cleared = client.clear(entry["id"])
+    report(cleared, f"{name}@{version['version']} leaves {site}", as_json=as_json)
 
 
 @app.command("why")

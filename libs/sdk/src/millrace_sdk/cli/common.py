@@ -9,7 +9,7 @@ import typer
 from millrace.errors import Invalid
 
 if TYPE_CHECKING:
-    from millrace_sdk.client import AsyncCatalog, Catalog
+    from millrace_sdk.client import Catalog
 
 Project = Annotated[str, typer.Option("--project", "-p", envvar="MILLRACE_PROJECT", help="the project that is meant")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
@@ -20,18 +20,22 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
 DEFAULT = "default"
 
 
+_open: list[Catalog] = []
+
+
 def catalog(project: str = DEFAULT) -> Catalog:
-    """Return the client, from the environment or the embedded stack."""
+    """Return a client, from the environment or the embedded stack; it is closed when the command ends."""
     from millrace_sdk.client import Catalog
 
-    return Catalog(project=project)
+    client = Catalog(project=project)
+    _open.append(client)
+    return client
 
 
-def async_catalog(project: str = DEFAULT) -> AsyncCatalog:
-    """Return the asynchronous client."""
-    from millrace_sdk.client import AsyncCatalog
-
-    return AsyncCatalog(project=project)
+def close_all() -> None:
+    """Close the clients that commands opened."""
+    while _open:
+        _open.pop().close()
 
 
 def split_ref(text: str, default: str = "latest") -> tuple[str, str]:

@@ -10,13 +10,15 @@ import typer
 from millrace.errors import Corrupt
 from millrace_sdk import folder
 from millrace_sdk.cli.common import DEFAULT, AsJson, Project, catalog, split_ref
-from millrace_sdk.cli.output import print_json, print_table, progress, say, size
+from millrace_sdk.cli.output import print_json, print_table, progress, report, say, size
 from millrace_sdk.folder import Config
 
 if TYPE_CHECKING:
     from millrace.datasets.manifest import ManifestDiff
 
-app = typer.Typer(help="Datasets and their versions.", no_args_is_help=True)
+app = typer.Typer(
+    help="Datasets and their versions.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
+)
 Folder = Annotated[
     Path, typer.Option("--folder", "-C", exists=True, file_okay=False, help="work there instead of here")
 ]
@@ -30,11 +32,12 @@ def init(
     description: Annotated[str, typer.Option("--description", "-d")] = "",
     project: Project = DEFAULT,
     where: Folder = HERE,
+    as_json: AsJson = False,
 ) -> None:
     """Make this folder the working copy of a dataset, which is created if there is none."""
-    catalog(project).create_dataset(name, description)
+    found = catalog(project).create_dataset(name, description)
     folder.write(where.absolute(), Config(name, project))
-    say(f"{where.absolute()} is dataset {name} now; `millrace data sync` commits it")
+    report(found, f"{where.absolute()} is dataset {name} now; `millrace data sync` commits it", as_json=as_json)
 
 
 @app.command("sync")

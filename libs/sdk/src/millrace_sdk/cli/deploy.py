@@ -7,9 +7,14 @@ from typing import Annotated
 import typer
 
 from millrace_sdk.cli.common import DEFAULT, AsJson, Project, Yes, catalog, confirm, split_ref
-from millrace_sdk.cli.output import print_facts, print_json, print_table, say
+from millrace_sdk.cli.output import print_facts, print_json, print_table, report
 
-app = typer.Typer(help="Endpoints: what should serve, and what does.", no_args_is_help=True)
+app = typer.Typer(
+    help="Endpoints: what should serve, and what does.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+)
 Name = Annotated[str, typer.Argument(metavar="ENDPOINT")]
 
 
@@ -50,18 +55,18 @@ def set_(
     name: Name,
     model: Annotated[str, typer.Option("--model", "-m", metavar="MODEL[@VERSION]")],
     project: Project = DEFAULT,
+    as_json: AsJson = False,
 ) -> None:
     """Let an endpoint serve a model version."""
     client = catalog(project)
     wanted, ref = split_ref(model)
     version = client.model_version(wanted, ref)["version"]
     found = client.deploy(name, wanted, version)
-    say(f"{name} shall serve {wanted}@{version} (revision {found['revision']})")
+    report(found, f"{name} shall serve {wanted}@{version} (revision {found['revision']})", as_json=as_json)
 
 
 @app.command("rm")
-def rm(name: Name, project: Project = DEFAULT, yes: Yes = False) -> None:
+def rm(name: Name, project: Project = DEFAULT, yes: Yes = False, as_json: AsJson = False) -> None:
     """Retire an endpoint."""
     confirm(f"Retire endpoint {name}? Its callers get 404.", yes=yes)
-    catalog(project).retire(name)
-    say(f"{name} is retired")
+    report(catalog(project).retire(name), f"{name} is retired", as_json=as_json)

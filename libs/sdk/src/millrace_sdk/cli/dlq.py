@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from millrace_sdk.cli.common import DEFAULT, AsJson, Project, catalog
-from millrace_sdk.cli.output import print_json, print_table, say
+from millrace_sdk.cli.output import print_json, print_table, report
 
-app = typer.Typer(help="Dead letters.", no_args_is_help=True)
+app = typer.Typer(help="Dead letters.", no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 Letter = Annotated[str, typer.Argument(metavar="LETTER")]
 
 
@@ -31,7 +31,6 @@ def show(letter: Letter, project: Project = DEFAULT) -> None:
 
 
 @app.command("replay")
-def replay(letter: Letter, project: Project = DEFAULT) -> None:
+def replay(letter: Letter, project: Project = DEFAULT, as_json: AsJson = False) -> None:
     """Hand a dead letter to the consumer that failed, once more."""
-    catalog(project).replay(letter)
-    say(f"{letter} is on its way to its consumer again")
+    report(catalog(project).replay(letter), f"{letter} is on its way to its consumer again", as_json=as_json)

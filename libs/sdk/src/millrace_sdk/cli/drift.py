@@ -9,7 +9,7 @@ import typer
 from millrace_sdk.cli.common import DEFAULT, AsJson, Project, catalog
 from millrace_sdk.cli.output import print_json, print_table, say
 
-app = typer.Typer(help="Watched models.", no_args_is_help=True)
+app = typer.Typer(help="Watched models.", no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
 
 @app.command("status")

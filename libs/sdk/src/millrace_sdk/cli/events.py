@@ -13,7 +13,7 @@ from millrace.errors import Invalid
 from millrace_sdk.cli.common import DEFAULT, AsJson, Project, catalog
 from millrace_sdk.cli.output import clean, print_json, print_table, say
 
-app = typer.Typer(help="What happened.", no_args_is_help=True)
+app = typer.Typer(help="What happened.", no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 Kind = Annotated[str | None, typer.Option("--type", "-t", help="only events of this type")]
 Correlation = Annotated[str | None, typer.Option("--correlation", "-c", help="only one story")]
 
@@ -57,6 +57,7 @@ def watch(kind: Kind = None, correlation: Correlation = None, project: Project =
 def send(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="a CloudEvent `data.landed` as JSON")],
     project: Project = DEFAULT,
+    as_json: AsJson = False,
 ) -> None:
     """Send a CloudEvent, as external ETL does."""
     try:
@@ -64,5 +65,8 @@ def send(
     except (ValueError, RecursionError):
         raise Invalid(f"{file} is not JSON") from None
     found = catalog(project).send_event(event)
-    typer.echo(clean(found["operation"]))
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo(clean(found["operation"]))
     say("accepted; `millrace waiting` shows it until it is done")

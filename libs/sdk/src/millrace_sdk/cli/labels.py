@@ -11,9 +11,9 @@ import typer
 
 from millrace.errors import Invalid
 from millrace_sdk.cli.common import DEFAULT, AsJson, Project, catalog
-from millrace_sdk.cli.output import print_json, print_table, say
+from millrace_sdk.cli.output import print_json, print_table, report
 
-app = typer.Typer(help="Labels that are asked for.", no_args_is_help=True)
+app = typer.Typer(help="Labels that are asked for.", no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 Queue = Annotated[str, typer.Argument(metavar="QUEUE")]
 BATCH = 500
 
@@ -53,13 +53,14 @@ def submit(
     queue: Queue,
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV (prediction,label) or JSON")],
     project: Project = DEFAULT,
+    as_json: AsJson = False,
 ) -> None:
     """Answer samples from a file; answers may come in any number of parts."""
     answers = _answers(file)
     client = catalog(project)
     for start in range(0, len(answers), BATCH):
         client.submit_labels(queue, answers[start : start + BATCH])
-    say(f"{len(answers)} answers taken")
+    report({"answers": len(answers)}, f"{len(answers)} answers taken", as_json=as_json)
 
 
 def _answers(file: Path) -> list[dict[str, str]]:

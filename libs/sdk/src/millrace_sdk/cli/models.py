@@ -8,9 +8,9 @@ import typer
 
 from millrace.errors import Invalid
 from millrace_sdk.cli.common import DEFAULT, AsJson, Project, catalog, split_ref
-from millrace_sdk.cli.output import print_facts, print_json, print_table, say
+from millrace_sdk.cli.output import print_facts, print_json, print_table, report
 
-app = typer.Typer(help="Models and their versions.", no_args_is_help=True)
+app = typer.Typer(help="Models and their versions.", no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
 
 @app.command("ls")
@@ -75,10 +75,11 @@ def promote(
     ref: Annotated[str, typer.Argument(metavar="MODEL@VERSION")],
     alias: Annotated[str, typer.Argument(help="the alias that shall name it")],
     project: Project = DEFAULT,
+    as_json: AsJson = False,
 ) -> None:
     """Let an alias name a version."""
     name, version = split_ref(ref, default="")
     if not version.isdecimal():
         raise Invalid(f"{ref!r} names no version number", hint="write MODEL@NUMBER")
-    catalog(project).set_alias(name, alias, int(version))
-    say(f"{name}@{alias} is version {version}")
+    found = catalog(project).set_alias(name, alias, int(version))
+    report(found, f"{name}@{alias} is version {version}", as_json=as_json)

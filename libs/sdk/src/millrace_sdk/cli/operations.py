@@ -8,15 +8,10 @@ from millrace.errors import MillraceError
 from millrace_sdk.cli.common import DEFAULT, AsJson, Project, catalog
 from millrace_sdk.cli.output import print_json, print_table, say
 
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to the root."""
-    app.command("waiting")(waiting)
-    app.command("fsck")(fsck)
-    app.command("queue")(queue)
-    app.command("gpus")(gpus)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
 
+@app.command("waiting")
 def waiting(project: Project = DEFAULT, as_json: AsJson = False) -> None:
     """Show everything that waits, why, and what would unblock it."""
     found = catalog(project).waiting()
@@ -27,6 +22,7 @@ def waiting(project: Project = DEFAULT, as_json: AsJson = False) -> None:
     print_table(rows, ("what", "name", "state", "why", "what would unblock it"), empty="nothing waits")
 
 
+@app.command("fsck")
 def fsck(project: Project = DEFAULT, as_json: AsJson = False) -> None:
     """Check the invariants of every service; exit 1 if one is broken."""
     found = catalog(project).fsck()
@@ -39,6 +35,7 @@ def fsck(project: Project = DEFAULT, as_json: AsJson = False) -> None:
         raise MillraceError(f"{len(found['violations'])} violation(s)")
 
 
+@app.command("queue")
 def queue(project: Project = DEFAULT, as_json: AsJson = False) -> None:
     """Show the training queue."""
     found = catalog(project).queue()
@@ -49,6 +46,7 @@ def queue(project: Project = DEFAULT, as_json: AsJson = False) -> None:
     print_table(rows, ("run", "state", "device", "why"), empty="the queue is empty")
 
 
+@app.command("gpus")
 def gpus(project: Project = DEFAULT, as_json: AsJson = False) -> None:
     """Show nodes and devices, and who holds them."""
     found = catalog(project).gpus()

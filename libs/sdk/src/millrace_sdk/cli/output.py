@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 NOTHING = "-"
 
+UNFOLDED = 4_096
+"""Columns of a table that is not shown on a terminal: rows stay lines, for grep and awk."""
+
 
 def clean(value: Any) -> str:
     """Return a value as text that cannot move the cursor: what a server says is data, also on a terminal."""
@@ -41,7 +44,8 @@ def print_table(rows: Iterable[Sequence[Any]], columns: Sequence[str], *, empty:
         table.add_column(column, overflow="fold")
     for row in found:
         table.add_row(*(Text(cell) for cell in row))
-    Console(soft_wrap=not sys.stdout.isatty(), highlight=False).print(table)
+    width = None if sys.stdout.isatty() else UNFOLDED
+    Console(width=width, highlight=False).print(table)
 
 
 def print_facts(facts: dict[str, Any]) -> None:
@@ -49,6 +53,14 @@ def print_facts(facts: dict[str, Any]) -> None:
     width = max((len(name) for name in facts), default=0)
     for name, value in facts.items():
         sys.stdout.write(f"{name.ljust(width)}  {clean(value)}\n")
+
+
+def report(result: Any, text: str, *, as_json: bool) -> None:
+    """Say what a command did: its result as JSON on standard output, or a line for people on standard error."""
+    if as_json:
+        print_json(result)
+    else:
+        say(text)
 
 
 def say(text: str) -> None:

@@ -9,9 +9,9 @@ import typer
 
 from millrace.errors import Invalid
 from millrace_sdk.cli.common import DEFAULT, AsJson, Project, Yes, catalog, confirm
-from millrace_sdk.cli.output import print_json, print_table, say
+from millrace_sdk.cli.output import print_json, print_table, report
 
-app = typer.Typer(help="What follows from what.", no_args_is_help=True)
+app = typer.Typer(help="What follows from what.", no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 Name = Annotated[str, typer.Argument(metavar="POLICY")]
 
 
@@ -31,10 +31,11 @@ def apply(
     name: Name,
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="YAML or JSON")],
     project: Project = DEFAULT,
+    as_json: AsJson = False,
 ) -> None:
     """Create or replace a policy from a file."""
     found = catalog(project).apply_policy(name, _document(file))
-    say(f"policy {name}, revision {found['revision']}")
+    report(found, f"policy {name}, revision {found['revision']}", as_json=as_json)
 
 
 def _document(file: Path) -> dict[str, Any]:
@@ -56,11 +57,10 @@ def show(name: Name, project: Project = DEFAULT) -> None:
 
 
 @app.command("rm")
-def rm(name: Name, project: Project = DEFAULT, yes: Yes = False) -> None:
+def rm(name: Name, project: Project = DEFAULT, yes: Yes = False, as_json: AsJson = False) -> None:
     """Remove a policy; what it asked for stays."""
     confirm(f"Remove policy {name}?", yes=yes)
-    catalog(project).delete_policy(name)
-    say(f"policy {name} is removed")
+    report(catalog(project).delete_policy(name), f"policy {name} is removed", as_json=as_json)
 
 
 @app.command("executions")

@@ -10,9 +10,9 @@ import typer
 
 from millrace.errors import Conflict, Invalid
 from millrace_sdk.cli.common import DEFAULT, AsJson, Project, Wait, catalog, split_ref
-from millrace_sdk.cli.output import clean, print_facts, print_json, print_table, say
+from millrace_sdk.cli.output import clean, print_facts, print_json, print_table, report
 
-app = typer.Typer(help="Trainings.", no_args_is_help=True)
+app = typer.Typer(help="Trainings.", no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 RunId = Annotated[str, typer.Argument(metavar="RUN")]
 ENDED = frozenset({"completed", "failed", "cancelled"})
 
@@ -65,6 +65,7 @@ def start(
     gpus: Annotated[int, typer.Option(min=0)] = 1,
     project: Project = DEFAULT,
     wait: Wait = False,
+    as_json: AsJson = False,
 ) -> None:
     """Ask for a run."""
     client = catalog(project)
@@ -80,7 +81,10 @@ def start(
         "gpus": gpus,
     }
     run = client.start_run(body)
-    typer.echo(run["run"])
+    if as_json:
+        print_json(run)
+    else:
+        typer.echo(run["run"])
     if wait:
         _follow(client, run["run"])
 
@@ -118,7 +122,6 @@ def _follow(client: Any, run: str) -> None:
 
 
 @app.command("cancel")
-def cancel(run: RunId, project: Project = DEFAULT) -> None:
+def cancel(run: RunId, project: Project = DEFAULT, as_json: AsJson = False) -> None:
     """Stop a run; its device is free at once."""
-    catalog(project).cancel_run(run)
-    say(f"{run} is asked to stop")
+    report(catalog(project).cancel_run(run), f"{run} is asked to stop", as_json=as_json)

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from millrace_sdk.cli.common import DEFAULT, AsJson, Project, Yes, catalog, confirm
-from millrace_sdk.cli.output import print_json, print_table, say
+from millrace_sdk.cli.output import print_json, print_table, report, say
 
-app = typer.Typer(help="API tokens.", no_args_is_help=True)
+app = typer.Typer(help="API tokens.", no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
 
 @app.command("create")
@@ -48,9 +48,11 @@ def ls(project: Project = DEFAULT, as_json: AsJson = False) -> None:
 
 @app.command("revoke")
 def revoke(
-    token: Annotated[str, typer.Argument(metavar="TOKEN_ID")], project: Project = DEFAULT, yes: Yes = False
+    token: Annotated[str, typer.Argument(metavar="TOKEN_ID")],
+    project: Project = DEFAULT,
+    yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Revoke a token; it takes at most 30 s to be refused everywhere."""
     confirm(f"Revoke token {token}?", yes=yes)
-    catalog(project).revoke_token(token)
-    say(f"{token} is revoked")
+    report(catalog(project).revoke_token(token), f"{token} is revoked", as_json=as_json)
