@@ -15,7 +15,6 @@ UV := $(TOOLS)/bin/uv
 BIN := .venv/bin
 READY := .venv/.ready
 export UV_PYTHON_DOWNLOADS := never
-export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: help
 help: ## show this list
@@ -95,7 +94,8 @@ faults: $(READY) ## the demo under chaos, then with the broker wiped (minutes)
 
 .PHONY: e2e-browser
 e2e-browser: $(READY) ## the console in headless Chromium (needs Debian's chromium)
-	@$(BIN)/pytest -p no:randomly tests/e2e --browser $(ARGS)
+	@$(UV) sync --quiet --frozen --inexact --group browser
+	@$(BIN)/pytest -p no:randomly tests/e2e/test_browser.py --browser $(ARGS)
 
 .PHONY: schemas
 schemas: $(READY) ## write the golden files again: JSON Schemas, AsyncAPI, Grafana dashboard

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 import yaml
-from ingest.settings import IngestSettings
-from trainer.settings import TrainerSettings
 
 from cache_manager.settings import CacheManagerSettings
 from catalog.settings import CatalogSettings
 from drift_monitor.settings import DriftMonitorSettings
+from ingest.settings import IngestSettings
 from millrace.settings import ServiceSettings, SharedSettings
 from millrace_stack import compose
 from serving.settings import ServingSettings
+from trainer.settings import TrainerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())

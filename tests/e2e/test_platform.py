@@ -157,7 +157,9 @@ def test_fsck_finds_nothing(platform: Platform, trained: dict[str, Any]) -> None
 def test_no_secret_stands_in_any_log_or_command_line(platform: Platform, trained: dict[str, Any]) -> None:
     import psutil
 
-    secrets = [path.read_text().strip() for path in platform.stack.layout.secrets.rglob("*") if path.is_file()]
+    files = [path for path in platform.stack.layout.secrets.rglob("*") if path.is_file()]
+    names = {platform.stack.layout.s3_access_key, platform.stack.layout.bootstrap}  # a key's name, a list of files
+    secrets = [path.read_text().strip() for path in files if path not in names]
     secrets = [secret for secret in secrets if len(secret) >= 16 and "\n" not in secret]
     assert len(secrets) > 20
     logs = "\n".join(path.read_text(errors="replace") for path in platform.stack.layout.logs.glob("*.log"))

@@ -54,7 +54,11 @@ def test_what_is_allowed_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_breaking_schema_change_is_named() -> None:
     breaking = load("schemas").breaking
-    old: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "integer"}}, "required": ["a"]}
+    old: dict[str, Any] = {
+        "type": "object",
+        "properties": {"a": {"type": "string"}, "b": {"type": "integer"}},
+        "required": ["a"],
+    }
     new = {"type": "object", "properties": {"a": {"type": "integer"}, "c": {"type": "string"}}, "required": ["a", "c"]}
     assert breaking(old, new) == [".c: became required", ".a: type string became integer", ".b: was removed"]
     assert breaking(old, {**old, "properties": {**old["properties"], "d": {"type": "string"}}}) == []
