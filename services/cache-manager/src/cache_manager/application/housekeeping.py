@@ -76,6 +76,7 @@ def _show(site: Site, entries: list[Entry]) -> None:
         "free": site.free.bytes,
         "capacity": site.capacity.bytes,
     }
+    metrics.announce(site.id)
     for kind, amount in amounts.items():
         metrics.BYTES.labels(site.id, kind).set(amount)
     metrics.INODES.labels(site.id, "charged").set(site.charged.inodes)

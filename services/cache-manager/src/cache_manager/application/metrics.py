@@ -21,3 +21,9 @@ LEASES = Gauge("millrace_cache_leases", "Leases in force", ["site"])
 BYTES = Gauge("millrace_cache_bytes", "Bytes by what they are: used, reserved, free, capacity", ["site", "kind"])
 INODES = Gauge("millrace_cache_inodes", "Inodes by what they are: charged, free, capacity", ["site", "kind"])
 ENTRIES = Gauge("millrace_cache_entries", "Entries by state", ["site", "state"])
+
+
+def announce(site: str) -> None:
+    """Let the counters of a site exist before anything happens there: a missing series is not a zero."""
+    for counter in (HITS, MISSES, JOINS, SAVED, FETCHED):
+        counter.labels(site)
