@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import nats
 import pytest
 from fastapi import FastAPI
 
@@ -167,10 +168,19 @@ async def gateway(parts: Parts, tmp_path: Path) -> Gateway:
     return _gateway(parts, Runtime("catalog", clock=SystemClock()), tmp_path)
 
 
+async def fresh_broker(url: str) -> None:
+    """Provision the broker, and empty the streams of what tests before have left there."""
+    await asyncio.wait_for(Provisioner(servers=url).run(once=True), 20)
+    client = await nats.connect(url)
+    for stream in ("EVENTS", "DLQ"):
+        await client.jetstream().purge_stream(stream)
+    await client.close()
+
+
 @pytest.fixture
 async def live(parts: Parts, nats_server, tmp_path: Path, monkeypatch) -> AsyncIterator[Gateway]:
     """A whole catalog that runs: bus, relay and reconcilers."""
-    await asyncio.wait_for(Provisioner(servers=nats_server.url).run(once=True), 20)
+    await fresh_broker(nats_server.url)
     monkeypatch.setattr(parts.bus, "_servers", [nats_server.url])
     runtime = Runtime("catalog", clock=SystemClock())
     run_in(runtime, parts)

@@ -14,10 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from millrace.bus.provision import Provisioner
 from millrace.datasets.push import push
 
-from .conftest import until
+from .conftest import fresh_broker, until
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
 
@@ -90,7 +89,7 @@ def _environment(parts, nats_url: str, port: int) -> dict[str, str]:
 
 @pytest.fixture
 async def process(parts, nats_server, tmp_path) -> AsyncIterator[Process]:
-    await asyncio.wait_for(Provisioner(servers=nats_server.url).run(once=True), 20)
+    await fresh_broker(nats_server.url)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
