@@ -33,7 +33,7 @@ async def _check_end(run: Run, report: Report, documents: Documents) -> None:
 
 def _counts(row: LogRow, run: Run) -> bool:
     """Return whether a logged end is not from a holder that had lost its grant."""
-    fence = json.loads(row.raw)["data"].get("fence", 0)
+    fence = int(json.loads(row.raw)["data"].get("fence", 0))
     return fence == 0 or fence >= run.fence
 
 
