@@ -19,9 +19,9 @@ TESTS += ["--no-warn-return-any", "--no-warn-unreachable", "--implicit-reexport"
 
 def runs() -> list[tuple[Path, list[str]]]:
     """Return (folder to run in, what to check) of every run."""
-    sources = [str(path.relative_to(ROOT)) for pattern in ("libs/*/src", "services/*/src") for path in ROOT.glob(pattern)]
-    members = sorted(path.parent for pattern in ("libs/*/tests", "services/*/tests") for path in ROOT.glob(pattern))
-    together = [*sorted(sources), "benchmarks", "tools", "tests", "conftest.py"]
+    sources = sorted(str(path.relative_to(ROOT)) for path in (*ROOT.glob("libs/*/src"), *ROOT.glob("services/*/src")))
+    members = sorted(path.parent for path in (*ROOT.glob("libs/*/tests"), *ROOT.glob("services/*/tests")))
+    together = [*sources, "benchmarks", "tools", "tests", "conftest.py"]
     return [(ROOT, together), *((member, [*TESTS, "tests"]) for member in members)]
 
 

@@ -66,4 +66,10 @@ def tone(state: str | None) -> str:
     return _STATES.get((state or "").lower(), "busy")
 
 
-FILTERS: dict[str, Callable[[Any], str]] = {"size": size, "number": number, "short": short, "moment": moment, "tone": tone}
+FILTERS: dict[str, Callable[[Any], str]] = {
+    "size": size,
+    "number": number,
+    "short": short,
+    "moment": moment,
+    "tone": tone,
+}
