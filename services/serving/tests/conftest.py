@@ -53,7 +53,8 @@ class Model:
     def __call__(self, images: np.ndarray) -> np.ndarray:
         logits = images.reshape(len(images), -1) @ self.weights
         exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return exp / exp.sum(axis=1, keepdims=True)
+        probabilities: np.ndarray = exp / exp.sum(axis=1, keepdims=True)
+        return probabilities
 
 
 def a_model(seed: int = 0) -> Model:

@@ -195,7 +195,7 @@ class House:
         self.deployer = Deployer(
             world=self.world,
             documents=self.database,
-            transact=self.database,  # type: ignore[arg-type]
+            transact=self.database,
             server=self.server,
             repository=self.repository,
             loader=self.loader,
@@ -399,6 +399,41 @@ async def test_a_restarted_model_server_gets_back_what_is_routed(house: House) -
     assert house.world.waits() == []
 
 
+async def test_a_model_whose_process_died_is_loaded_afresh(house: House) -> None:
+    await house.request()
+    await house.settle()
+    house.world.broken.add("digits.v1")
+    assert house.world.waits() == ["digits.v1"]
+    await keep_up(house.world, house.loader, house.server)
+    assert (house.server.unloads, house.server.loads) == (["digits.v1"], ["digits.v1", "digits.v1"])
+    assert house.world.waits() == []
+
+
+async def test_without_documents_the_last_table_stays_in_force(house: House) -> None:
+    await house.request()
+    await house.settle()
+
+    async def away() -> list[Any]:
+        raise Unavailable("no MongoDB")
+
+    setattr(house.database, "routes", away)  # noqa: B010
+    with pytest.raises(Unavailable):
+        await house.settle(1)
+    assert house.world.table.find("default", "digits") == house.route
+    house.server.loaded.clear()
+    await keep_up(house.world, house.loader, house.server)
+    assert house.server.loaded == {"digits.v1"}
+
+
+async def test_a_step_that_breaks_says_so_and_does_not_stop_the_others(house: House) -> None:
+    house.repository.broken["digits.v1"] = ZeroDivisionError("oops")  # type: ignore[assignment]
+    await house.request()
+    await house.request(deployment="other", model="other")
+    await house.settle()
+    assert "ZeroDivisionError" in house.endpoint.reason
+    assert ("default", "other") in house.database.stored_routes
+
+
 @pytest.mark.parametrize("hit", range(12))
 async def test_whatever_step_is_interrupted_the_end_is_the_same(house: House, hit: int) -> None:
     await house.request()
@@ -420,14 +455,14 @@ async def test_whatever_step_is_interrupted_the_end_is_the_same(house: House, hi
     plain_install = house.repository.install
     for name, call in plain.items():
         setattr(house.server, name, interrupted(call))
-    house.repository.install = interrupted(plain_install)  # type: ignore[method-assign]
+    setattr(house.repository, "install", interrupted(plain_install))  # noqa: B010
     try:
         await house.settle()
     except KilledError:
         house.restart()
     for name, call in plain.items():
         setattr(house.server, name, call)
-    house.repository.install = plain_install  # type: ignore[method-assign]
+    setattr(house.repository, "install", plain_install)  # noqa: B010
     await house.settle(6)
     assert house.said() == [("deployment.ready", 1), ("deployment.ready", 2), ("deployment.retired", 1)]
     assert house.server.loaded == {"digits.v2"} == set(house.repository.folders)

@@ -90,7 +90,7 @@ def build(
         endpoints_router(control.documents, world, gateway),
         fsck_router(control.documents, control.server, control.repository),
     ]
-    admin = create_app("Millrace serving", runtime=runtime, authenticator=who, routers=routers, docs=True)
+    admin = create_app("Millrace serving", runtime=runtime, authenticator=who, routers=routers)
     oip = OipApp(
         gateway=gateway,
         world=world,
@@ -214,6 +214,7 @@ class _Control:
 
         self.runtime.add_task("bus", run)
         self.runtime.add_check("bus", self.bus.check)
+        self.runtime.add_check("outbox", self.relay.check)
         self.runtime.on_close(self.bus.stop)
 
     async def _routed(self) -> str | None:

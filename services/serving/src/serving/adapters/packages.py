@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from blake3 import blake3
 
+from millrace.errors import Invalid, NotFound
 from millrace.events import canonical_json
 from serving.domain.endpoint import Spec
 from serving.domain.package import (
@@ -99,10 +100,16 @@ class PackageFetcher:
         digest = blake3()
         with target.open("wb") as file:
             for start in range(0, size, _RANGE):
-                part = await self._store.get_range(key, start, min(_RANGE, size - start))
+                part = await self._part(key, start, min(_RANGE, size - start))
                 digest.update(part)
                 await asyncio.to_thread(file.write, part)
         return digest.hexdigest()
+
+    async def _part(self, key: str, start: int, length: int) -> bytes:
+        try:
+            return await self._store.get_range(key, start, length)
+        except (NotFound, Invalid) as error:  # it was listed a moment ago
+            raise DamagedPackage(f"{key} changed while it was read: {error.message}") from None
 
 
 def promises(folder: Path) -> tuple[Signature, Golden]:

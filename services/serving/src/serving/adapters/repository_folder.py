@@ -14,15 +14,18 @@ A folder is used again only after all its files were hashed, so a half-written o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from blake3 import blake3
 
 from millrace.clock import new_id
+from millrace.errors import Unavailable
 from millrace.failpoints import fp
 from serving.adapters.packages import PackageFetcher, promises
 from serving.adapters.triton_folder import MODEL_PY, config_pbtxt
@@ -61,6 +64,10 @@ class FolderRepository:
         found = await self.find(spec.backend)
         if found is not None and found.digest == spec.digest:
             return found
+        with _as_unavailable():
+            return await self._install(spec)
+
+    async def _install(self, spec: Spec) -> Installed:
         folder = self._staging / f"{spec.backend}.{new_id()}"
         try:
             await fp("deploy.P2.before")
@@ -81,12 +88,14 @@ class FolderRepository:
     async def remove(self, backend: str) -> None:
         """Move a version folder away in one step, then delete it."""
         trash = self._staging / f"{_safe(backend)}.{new_id()}.gone"
-        await asyncio.to_thread(_remove, self._root / backend, trash)
+        with _as_unavailable():
+            await asyncio.to_thread(_remove, self._root / backend, trash)
 
     async def names(self) -> frozenset[str]:
-        """Return the version folders that are there."""
-        entries = await asyncio.to_thread(lambda: [entry.name for entry in self._root.iterdir()])
-        return frozenset(name for name in entries if is_backend_model(name))
+        """Return the version folders that carry our mark."""
+        with _as_unavailable():
+            marked = await asyncio.to_thread(lambda: [mark.parent.name for mark in self._root.glob(f"*/{_MARK}")])
+        return frozenset(name for name in marked if is_backend_model(name))
 
     def _build(self, spec: Spec, signature: Signature, fetched: Path, built: Path) -> None:
         version = built / "1"
@@ -101,6 +110,15 @@ class FolderRepository:
         files = {str(path.relative_to(built)): _digest(path) for path in _files(built)}
         (built / _MARK).write_text(json.dumps({"digest": spec.digest, "files": files}), encoding="utf-8")
         _seal(built)
+
+
+@contextlib.contextmanager
+def _as_unavailable() -> Iterator[None]:
+    """Say of a full or broken disk what it is: a reason to wait, not the package's fault."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"the model repository cannot be written: {error.strerror}") from error
 
 
 def _safe(backend: str) -> str:

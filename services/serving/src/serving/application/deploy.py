@@ -24,7 +24,6 @@ from serving.application.loading import Loader
 from serving.application.ports import Documents, ModelRepository, ModelServer, Traffic
 from serving.application.world import World
 from serving.domain.endpoint import MAX_ATTEMPTS, MAX_REFUSALS, Endpoint, Spec
-from serving.domain.names import is_backend_model
 from serving.errors import BadPackage, DamagedPackage, GoldenMismatch, LoadFailed, ModelServerAway
 
 log = structlog.get_logger(__name__)
@@ -91,7 +90,8 @@ class Deployer:
         """Converge one endpoint; its failure must not stop the others."""
         try:
             if away is not None and endpoint.pending and endpoint.desired.present:
-                raise away
+                await self._record(outcomes.waits(endpoint, lease, f"waits: {away.message}"))
+                return
             with span("deploy", parent=decode(endpoint.cause.encode()).traceparent):
                 await self._converge(endpoint, lease)
         except Fenced:
@@ -101,6 +101,9 @@ class Deployer:
         except MillraceError as error:
             log.warning("deployment waits", deployment=endpoint.desired.deployment, reason=error.message)
             await self._record(outcomes.waits(endpoint, lease, f"waits: {error.message}"))
+        except Exception as error:
+            log.exception("deployment step broke", deployment=endpoint.desired.deployment)
+            await self._record(outcomes.waits(endpoint, lease, f"an unexpected {type(error).__name__}; the log has it"))
 
     async def _converge(self, endpoint: Endpoint, lease: Lease) -> None:
         if endpoint.pending and endpoint.desired.present:
@@ -179,9 +182,8 @@ class Deployer:
         """Unload and delete what no endpoint names: leftovers of failed, superseded or interrupted deployments."""
         await self._world.read_documents(self._documents)
         needed = frozenset().union(*(endpoint.backends for endpoint in self._world.endpoints))
-        there = {name for name, state in self._world.models.items() if state.state != "UNAVAILABLE"}
-        for name in sorted((there | await self._repository.names()) - needed - self._world.table.backend_models()):
-            if is_backend_model(name) and not self._traffic.in_flight(name):
+        for name in sorted(await self._repository.names() - needed - self._world.table.backend_models()):
+            if not self._traffic.in_flight(name):
                 await self._check_lease(lease)
                 await self._loader.take_down(name)
                 log.info("unused model removed", backend=name)

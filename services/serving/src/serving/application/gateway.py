@@ -12,7 +12,7 @@ from millrace.clock import Clock, new_id
 from millrace.errors import DeadlineExceeded, Exhausted, Unavailable
 from serving.application.capture import Captured, RecentIds, Ring
 from serving.application.world import World
-from serving.domain.oip import Renaming, Target, infer_status, prediction_id, read_status
+from serving.domain.oip import Renaming, Target, infer_status, is_dead, prediction_id, read_status
 from serving.domain.routes import WHOLE, Arm, Route
 from serving.errors import EndpointNotFound, ModelServerAway
 
@@ -189,6 +189,8 @@ class Gateway:
 
     def _refused(self, route: Route, arm: Arm, reply: Reply, way: _Way, upstream: float) -> Answer:
         status = infer_status(reply.status, reply.body)
+        if is_dead(reply.body):
+            self._world.broken.add(arm.backend_model)
         if status == 503:
             self._on_away()
         body = way.renaming.error(reply.body)

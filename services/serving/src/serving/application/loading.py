@@ -49,13 +49,16 @@ class Loader:
             await fp("deploy.P5.after")
             return error
 
-    async def restore(self, spec: Spec) -> bool:
+    async def restore(self, spec: Spec, *, broken: bool) -> bool:
         """Load what a route names and the server lost; return whether there was something to do.
 
-        The golden question was answered before the route was made; the folder is verified, or fetched again.
+        The golden question was answered before the route was made; the folder is verified, or fetched again. A broken
+        model is unloaded first: loading again what is loaded and unchanged does nothing.
         """
         async with self._lock:
-            if _is_ready(await self._server.index(), spec.backend):
+            if broken:
+                await self._server.unload(spec.backend)
+            elif _is_ready(await self._server.index(), spec.backend):
                 return False
             await self._repository.install(spec)
             await self._server.load(spec.backend)
@@ -108,7 +111,9 @@ async def keep_up(world: World, loader: Loader, server: ModelServer) -> None:
     lost = [spec for spec in world.routed() if not world.ready(spec.backend)]
     for spec in lost:
         try:
-            if await loader.restore(spec):
+            restored = await loader.restore(spec, broken=spec.backend in world.broken)
+            world.broken.discard(spec.backend)
+            if restored:
                 log.warning("a routed model was loaded again", backend=spec.backend, deployment=spec.deployment)
         except (BadPackage, DamagedPackage, LoadFailed) as error:
             log.warning("a routed model cannot be loaded again", backend=spec.backend, reason=error.message)

@@ -134,7 +134,7 @@ class ModelRepository(Protocol):
         """Remove a version folder; a missing one is no error."""
 
     async def names(self) -> frozenset[str]:
-        """Return the version folders that are there."""
+        """Return the version folders that are there and were made by `install`; others are nobody's to remove."""
 
 
 class Traffic(Protocol):

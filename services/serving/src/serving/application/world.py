@@ -22,6 +22,8 @@ class World:
         self.models: Mapping[str, ModelState] = MappingProxyType({})
         self.table_read = False
         self.server_answers = False
+        self.broken: set[str] = set()
+        """Models whose process died while the server calls them ready: found by a request, mended by a fresh load."""
 
     async def read_documents(self, documents: Documents) -> None:
         """Read routes and endpoints; a route never goes back to a lower epoch."""
@@ -39,7 +41,7 @@ class World:
     def ready(self, backend: str) -> bool:
         """Return whether the model server said last that it answers for `backend`."""
         state = self.models.get(backend)
-        return self.server_answers and state is not None and state.ready
+        return self.server_answers and state is not None and state.ready and backend not in self.broken
 
     def routed(self) -> list[Spec]:
         """Return the revisions that the routes name, with what is needed to load them."""

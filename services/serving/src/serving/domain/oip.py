@@ -7,7 +7,6 @@ client asked for a deployment. Inside a JSON string a quote is always escaped, s
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -18,9 +17,9 @@ Verb = Literal["metadata", "ready", "config", "stats", "infer"]
 _PATH = re.compile(
     r"^/v2/models/(?P<name>[^/]{1,128})(?:/versions/(?P<version>[^/]{1,32}))?(?:/(?P<verb>ready|config|stats|infer))?$"
 )
-_ID = re.compile(rb'^\{"id":("(?:[^"\\]|\\.)*")')
-_PREDICTION = re.compile(r"^[0-9A-Za-z][0-9A-Za-z._:-]{0,127}$")
-_AWAY = (b"unknown model", b"is not available", b"not ready", b"no available versions", b"is not healthy")
+_ID = re.compile(rb'^\{"id":"([0-9A-Za-z][0-9A-Za-z._:-]{0,127})"')
+_DEAD = b"is not healthy"
+_AWAY = (b"unknown model", b"is not available", b"not ready", b"no available versions", _DEAD)
 _INSTANCE = b"Failed to process the request(s)"
 
 
@@ -104,11 +103,7 @@ def prediction_id(reply: bytes) -> str | None:
     if not reply.startswith(b'{"id":'):
         return None
     match = _ID.match(reply)
-    try:
-        found = json.loads(match[1]) if match else None
-    except ValueError:
-        return None
-    return found if isinstance(found, str) and _PREDICTION.fullmatch(found) else None
+    return match[1].decode("ascii") if match else None
 
 
 def infer_status(status: int, message: bytes) -> int:
@@ -122,6 +117,11 @@ def infer_status(status: int, message: bytes) -> int:
     if status == 503 or _INSTANCE in message or any(sign in message for sign in _AWAY):
         return 503
     return 400 if status < 600 else 503
+
+
+def is_dead(message: bytes) -> bool:
+    """Return whether the server says that the model's own process died; it calls the model ready all the same."""
+    return _DEAD in message
 
 
 def read_status(verb: Verb, status: int) -> int:

@@ -134,6 +134,8 @@ def golden(document: Any, expected: Signature) -> Golden:
         raise PackageRule("golden.json: the tolerance is no number from 0 to 1")
     if len(expected.inputs) != 1:
         raise PackageRule("a golden pair is defined for models with one input")
+    if "BYTES" in {expected.inputs[0].dtype, expected.outputs[0].dtype}:
+        raise PackageRule("a golden pair is defined for numbers")
     inputs, outputs = document.get("inputs"), document.get("outputs")
     if not isinstance(inputs, list) or not isinstance(outputs, list) or not inputs or not outputs:
         raise PackageRule("golden.json: inputs and outputs are no lists of rows")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from millrace.bus import Subscription
-from millrace.events import AnyEvent, DeploymentRequested
+from millrace.events import AnyEvent, DeploymentRequested, ModelPromoted
 from millrace.failpoints import fp
 from serving.application.ports import ServingUnitOfWork
 from serving.application.record import record_request
@@ -20,4 +20,11 @@ def subscriptions(kick: Callable[[], None]) -> list[Subscription]:
             uow.after_commit(kick)
         await fp("deploy.P1.after")
 
-    return [Subscription("serving-on-deployment-requested", DeploymentRequested, on_deployment_requested)]
+    async def on_model_promoted(_: AnyEvent, uow: ServingUnitOfWork) -> None:
+        """Look again: what a promotion means for deployments, the catalog's policies decide."""
+        uow.after_commit(kick)
+
+    return [
+        Subscription("serving-on-deployment-requested", DeploymentRequested, on_deployment_requested),
+        Subscription("serving-on-model-promoted", ModelPromoted, on_model_promoted),
+    ]

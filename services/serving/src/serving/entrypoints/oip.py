@@ -125,7 +125,7 @@ class OipApp:
             raise
         finally:
             seconds = self._clock.monotonic() - began
-            if status != 404:  # a name that does not exist must not become a label
+            if self._world.table.find(project, target.name) is not None:  # no other name may become a label
                 LATENCY.labels(project, target.name, str(status)).observe(seconds)
         await _send(send, answer.status, answer.body, _infer_headers(answer, seconds))
 
