@@ -12,7 +12,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
 from millrace.datasets.keys import object_key
 from millrace.datasets.stored import load_manifest
@@ -30,7 +30,7 @@ class Gateway:
         self.store = store
         self.url = ""
         self.requests: list[tuple[str, str, dict[str, str]]] = []
-        self.failures: list[MillraceError | JSONResponse] = []
+        self.failures: list[MillraceError | Response] = []
         self.answers: dict[tuple[str, str], Any] = {}
         self.versions: list[dict[str, Any]] = []
         self.app = FastAPI()
@@ -53,7 +53,7 @@ class Gateway:
             return failure
         canned = self.answers.get((request.method, request.url.path))
         if canned is not None:
-            return canned if isinstance(canned, JSONResponse) else JSONResponse(canned)
+            return canned if isinstance(canned, Response) else JSONResponse(canned)
         try:
             return await go_on(request)
         except MillraceError as error:

@@ -119,7 +119,7 @@ def test_strange_failures_are_still_ours(gateway: Gateway, ask: Ask, answer: Any
 
 
 def test_an_answer_that_is_not_json_is_no_gateway(gateway: Gateway, ask: Ask) -> None:
-    gateway.failures = [Response("<html>hello</html>", 200) for _ in range(20)]  # type: ignore[list-item]
+    gateway.failures = [Response("<html>hello</html>", 200) for _ in range(20)]
     with pytest.raises(Unavailable, match="not JSON"):
         ask("datasets", patience=0.1)
 

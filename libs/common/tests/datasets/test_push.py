@@ -6,6 +6,7 @@ import random
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -163,7 +164,12 @@ async def test_a_broken_push_goes_on_where_it_was(tmp_path: Path, monkeypatch: p
     store.left = 1_000
     opened: list[str] = []
     real = os.open
-    monkeypatch.setattr(os, "open", lambda path, *rest, **kw: opened.append(str(path)) or real(path, *rest, **kw))
+
+    def counting(path: str, *rest: Any, **named: Any) -> int:
+        opened.append(str(path))
+        return real(path, *rest, **named)
+
+    monkeypatch.setattr(os, "open", counting)
     with StatCache(tmp_path / "stat.sqlite") as cache:
         result = await push(root, store, project=PROJECT, stat_cache=cache)
     assert result.objects_skipped == finished
