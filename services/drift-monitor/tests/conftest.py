@@ -143,12 +143,20 @@ class Stage:
     sequences: dict[str, int] = field(default_factory=dict)
     _exit: contextlib.AsyncExitStack | None = None
 
-    async def start(self, **changes: Any) -> bootstrap.Monitor:
+    async def start(self, *, wait: bool = True, **changes: Any) -> bootstrap.Monitor:
+        """Start a monitor; by default wait until it is ready, as a stop in the middle of a connect leaks sockets."""
         settings = self.settings.model_copy(update=changes)
         self.monitor = bootstrap.build(settings, self.shared, authenticator=FixedAuthenticator())
         self._exit = contextlib.AsyncExitStack()
         await self._exit.enter_async_context(self.monitor.runtime.running())
+        if wait:
+            await self.until("ready", self.ready_now)
         return self.monitor
+
+    async def ready_now(self) -> bool:
+        """Whether the monitor waits for nothing, and the catalog was asked."""
+        assert self.monitor is not None
+        return not await self.monitor.runtime.reasons()
 
     async def stop(self) -> None:
         if self._exit is not None:
@@ -271,7 +279,7 @@ class Stage:
             await asyncio.sleep(0.05)
         return found
 
-    async def counted(self, rows: int, deployment: str = "pets") -> Any:
+    async def counted(self, rows: int, deployment: str = "pets", *, seconds: float = DEADLINE) -> Any:
         """Wait until a deployment has counted this many rows and closed what is full; return its checkpoint."""
         assert self.monitor is not None
         kept = self.monitor.kept
@@ -280,7 +288,7 @@ class Stage:
             state = await kept.checkpoints.get("default", deployment)
             return state if state and state.counted >= rows and not state.closing else None
 
-        return await self.until(f"{rows} rows counted", look)
+        return await self.until(f"{rows} rows counted", look, seconds)
 
     async def fsck(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = (await self.get("/v1/fsck", "checker"))["violations"]

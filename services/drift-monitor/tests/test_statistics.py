@@ -60,6 +60,24 @@ def test_ks_equals_the_enumeration_of_all_dealings(window: list[int], reference:
     assert outcome.p_value == pytest.approx(expected, rel=1e-9)
 
 
+def fall_statistic(window, reference) -> float:
+    return float((np.cumsum(window) / window.sum() - np.cumsum(reference) / reference.sum()).max())
+
+
+@settings(max_examples=60, deadline=None)
+@given(window=small, reference=small)
+def test_a_fall_equals_the_enumeration_of_all_dealings(window: list[int], reference: list[int]) -> None:
+    size = min(len(window), len(reference))
+    w, r = np.array(window[:size]), np.array(reference[:size])
+    if not w.sum() or not r.sum():
+        return
+    outcome = kolmogorov_smirnov(w, r, falls_only=True, screen=1.0)
+    observed = max(0.0, fall_statistic(w, r))
+    expected = brute_force((w + r).tolist(), int(w.sum()), fall_statistic, observed) if observed > 1e-12 else 1.0
+    assert outcome.p_value == pytest.approx(expected, rel=1e-9)
+    assert kolmogorov_smirnov(r[::-1], w[::-1], falls_only=True, screen=1.0).effect == pytest.approx(outcome.effect)
+
+
 @settings(max_examples=60, deadline=None)
 @given(window=small, reference=small)
 def test_chi_square_is_never_below_the_enumeration_and_close_to_it(window: list[int], reference: list[int]) -> None:

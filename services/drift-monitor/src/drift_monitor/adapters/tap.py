@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import structlog
 
@@ -20,6 +20,7 @@ DURABLE = "drift-monitor-on-inference"
 FETCH = 64
 """Batches of one fetch: at most 64 MiB."""
 IDLE_SECONDS = 1.0
+GIVEN_BACK_SECONDS = 0.2
 HEARTBEAT_SECONDS = 8.0
 """Well within the acknowledgement period of 30 s."""
 
@@ -96,7 +97,7 @@ class BusTap:
         self._clock = clock
         self._pace = pace
 
-    async def batches(self) -> AsyncIterator[Sequence[Delivery]]:
+    async def batches(self) -> AsyncGenerator[Sequence[Delivery], None]:
         """Yield fetches, empty ones too after an idle second. At least `pace` seconds lie between two."""
         while True:
             try:
@@ -112,10 +113,16 @@ class BusTap:
                 yield deliveries
             finally:
                 heart.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await heart
+                await self._give_back(deliveries)
             if 0 < len(messages) < FETCH:
                 await self._clock.sleep(self._pace)
+
+    async def _give_back(self, deliveries: Sequence[BusDelivery]) -> None:
+        """Let deliveries that were cut off come again soon, instead of after the acknowledgement period."""
+        for delivery in deliveries:
+            if not delivery.settled:
+                with contextlib.suppress(Exception):
+                    await delivery.retry(GIVEN_BACK_SECONDS)
 
     async def _beat(self, deliveries: Sequence[BusDelivery]) -> None:
         while True:

@@ -8,6 +8,7 @@ recounts from the old state; a crash after it finds the rows marked when the bat
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 import structlog
@@ -95,12 +96,13 @@ class Counting:
         for checkpoint in await self._kept.checkpoints.every():
             await self._take_over(checkpoint, lease)
         idle = 0
-        async for deliveries in tap.batches():
-            idle = 0 if deliveries else idle + 1
-            await self.take(lease, deliveries)
-            if idle >= IDLE_FETCHES:
-                idle = 0
-                await self.retire()
+        async with aclosing(tap.batches()) as fetches:
+            async for deliveries in fetches:
+                idle = 0 if deliveries else idle + 1
+                await self.take(lease, deliveries)
+                if idle >= IDLE_FETCHES:
+                    idle = 0
+                    await self.retire()
 
     async def _take_over(self, checkpoint: Checkpoint, lease: Lease) -> None:
         if checkpoint.token > lease.token:

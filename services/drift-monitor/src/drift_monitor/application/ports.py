@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -253,5 +253,8 @@ class Delivery(Protocol):
 class Tap(Protocol):
     """The capture stream."""
 
-    def batches(self) -> AsyncIterator[Sequence[Delivery]]:
-        """Yield deliveries as they come; the next fetch waits until the caller asks for it."""
+    def batches(self) -> AsyncGenerator[Sequence[Delivery], None]:
+        """Yield deliveries as they come; the next fetch waits until the caller asks for it.
+
+        What is not settled when the generator is closed is given back at once.
+        """

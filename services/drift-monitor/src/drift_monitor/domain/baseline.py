@@ -19,11 +19,15 @@ __all__ = ["ERROR", "PREDICTION", "Baseline", "Counts", "Feature"]
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One watched quantity. `edges` bound its cells; a categorical one has none, its cells are the classes."""
+    """One watched quantity. `edges` bound its cells; a categorical one has none, its cells are the classes.
+
+    With `falls_only` it may rise without being drift.
+    """
 
     name: str
     counts: Counts
     edges: NDArray[np.float64] | None = None
+    falls_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +45,18 @@ class Baseline:
 
 
 def baseline(key: str, reference: Reference) -> Baseline:
-    """Return a reference in the form that windows are counted and tested by."""
-    watched = (*reference.features, reference.error, reference.predictions.confidence)
-    answers = Feature(PREDICTION, np.array(reference.predictions.counts, dtype=np.int64))
-    return Baseline(key, reference, (*(_numeric(histogram) for histogram in watched), answers))
+    """Return a reference in the form that windows are counted and tested by.
+
+    Cross-fitted answers come from siblings that never saw the row, and saw fewer rows in all: the model itself is
+    rightly surer, the more so where traffic repeats what it was trained on. Then only a fall in confidence counts.
+    """
+    answers = reference.predictions
+    watched = [_numeric(histogram) for histogram in (*reference.features, reference.error)]
+    sureness = _numeric(answers.confidence, falls_only=answers.basis == "cross-fitted")
+    classes = Feature(PREDICTION, np.array(answers.counts, dtype=np.int64))
+    return Baseline(key, reference, (*watched, sureness, classes))
 
 
-def _numeric(histogram: Histogram) -> Feature:
+def _numeric(histogram: Histogram, *, falls_only: bool = False) -> Feature:
     counts, edges = np.array(histogram.counts, dtype=np.int64), np.array(histogram.edges, dtype=np.float64)
-    return Feature(histogram.name, counts, edges)
+    return Feature(histogram.name, counts, edges, falls_only)

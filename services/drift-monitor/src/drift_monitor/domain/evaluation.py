@@ -84,7 +84,8 @@ def _tests(feature: Feature, counts: Counts) -> Iterator[tuple[str, Outcome]]:
     if feature.edges is None:
         yield "chi-square", chi_square(counts, feature.counts)
         return
-    yield "ks", kolmogorov_smirnov(counts, feature.counts)
+    name = "ks-falls" if feature.falls_only else "ks"
+    yield name, kolmogorov_smirnov(counts, feature.counts, falls_only=feature.falls_only)
     if feature.name == ERROR:
         yield "low-tail", _tail(counts, feature.counts, low=True)
         yield "high-tail", _tail(counts, feature.counts, low=False)

@@ -22,26 +22,29 @@ EXACT_UP_TO = 20_000_000
 """Largest (window rows x pooled rows) that is computed exactly; about 30 ms there."""
 
 
-def kolmogorov_smirnov(window: NDArray[np.int64], reference: NDArray[np.int64], *, screen: float = SCREEN) -> Outcome:
+def kolmogorov_smirnov(
+    window: NDArray[np.int64], reference: NDArray[np.int64], *, falls_only: bool = False, screen: float = SCREEN
+) -> Outcome:
     """Compare two histograms over the same ordered cells; the effect is the largest distance of cumulative shares.
 
-    A p-value whose limit lies above `screen` is of no consequence and returned as it is.
+    With `falls_only` just the distances count by which the window lies lower than the reference. A p-value whose limit
+    lies above `screen` is of no consequence and returned as it is.
     """
     m, n = int(window.sum()), int(reference.sum())
     if m == 0 or n == 0:
         return NOTHING
-    distances = np.abs(np.cumsum(window) * n - np.cumsum(reference) * m)
-    largest = int(distances.max())
-    effect = largest / (m * n)
-    if largest == 0:
+    distances = np.cumsum(window) * n - np.cumsum(reference) * m
+    largest = int(distances.max() if falls_only else np.abs(distances).max())
+    if largest <= 0:
         return Outcome(0.0, 1.0, 0.0)
-    p_value = _limit(effect * math.sqrt(m * n / (m + n)))
+    effect = largest / (m * n)
+    p_value = _limit(effect * math.sqrt(m * n / (m + n)), falls_only=falls_only)
     if p_value <= screen and m * (m + n) <= EXACT_UP_TO:
-        p_value = _exact(window + reference, m, n, largest)
+        p_value = _exact(window + reference, m, n, largest, falls_only=falls_only)
     return Outcome(effect, min(1.0, p_value), effect)
 
 
-def _exact(pooled: NDArray[np.int64], m: int, n: int, largest: int) -> float:
+def _exact(pooled: NDArray[np.int64], m: int, n: int, largest: int, *, falls_only: bool) -> float:
     """Return the exact chance that the distance, times m * n, reaches `largest`, given the pooled counts."""
     total, share = m + n, m / (m + n)
     table = log_factorials(total)
@@ -54,14 +57,17 @@ def _exact(pooled: NDArray[np.int64], m: int, n: int, largest: int) -> float:
         below = np.convolve(below, weights)[: m + 1]
         reached = np.convolve(reached, weights)[: m + 1]
         so_far += size
-        crossed = np.abs(drawn * n - (so_far - drawn) * m) >= largest
+        distances = drawn * n - (so_far - drawn) * m
+        crossed = (distances if falls_only else np.abs(distances)) >= largest
         reached[crossed] += below[crossed]
         below[crossed] = 0.0
     return float(reached[m] / binomial_weights(total, share, table)[m])
 
 
-def _limit(scaled: float) -> float:
-    """Return Kolmogorov's limit distribution's upper tail."""
+def _limit(scaled: float, *, falls_only: bool = False) -> float:
+    """Return the upper tail of the limit distribution: Kolmogorov's, or Smirnov's for one side."""
+    if falls_only:
+        return math.exp(-2.0 * scaled * scaled)
     if scaled < 0.2:
         return 1.0
     terms = (math.exp(-2.0 * k * k * scaled * scaled) * (1 if k % 2 else -1) for k in range(1, 101))
