@@ -53,6 +53,7 @@ def gpus(project: Project = DEFAULT, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    rows = [(it["node"], it["device"], it.get("name"), it.get("run")) for it in found["items"]]
-    print_table(rows, ("node", "device", "name", "run"), empty="no node has registered")
-    say("CPU slots stand in where there is no GPU")
+    rows = [(it["node"], it["id"], it["name"], it["state"], it["run"], it["reason"]) for it in found["items"]]
+    print_table(rows, ("node", "device", "name", "state", "run", "reason"), empty="no node has registered")
+    if not any(it["kind"] == "gpu" for it in found["items"]):
+        say("no GPU was found; CPU slots stand in")
