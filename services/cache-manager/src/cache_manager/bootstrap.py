@@ -35,14 +35,13 @@ from millrace.clock import Clock, SystemClock, new_id
 from millrace.documents import Transactor, connect
 from millrace.documents.client import Client
 from millrace.documents.migrations import migrate
-from millrace.errors import Invalid
 from millrace.http import create_app
 from millrace.leases import Leadership, LeaseStore, ProcessIdentity
 from millrace.objects import ObjectStore
-from millrace.objects.s3 import S3ObjectStore
+from millrace.objects.lake import open_lake
 from millrace.outbox import Relay
 from millrace.runtime import Reconciler, Runtime
-from millrace.settings import SharedSettings, read_secret
+from millrace.settings import SharedSettings
 
 SERVICE = "cache-manager"
 SOURCE = "/millrace/cache-manager"
@@ -161,23 +160,6 @@ def assemble(
     return Engine(settings, world, folders, attendance, reconciler, housekeeping, transactor)
 
 
-def object_store(shared: SharedSettings) -> S3ObjectStore:
-    """Return the lake's bucket.
-
-    Raises:
-        Invalid: the keys are not configured.
-    """
-    if shared.s3_access_key_file is None or shared.s3_secret_key_file is None:
-        raise Invalid("no S3 keys are configured", hint="set MILLRACE_S3_ACCESS_KEY_FILE and …_SECRET_KEY_FILE")
-    return S3ObjectStore(
-        endpoint=shared.s3_endpoint,
-        bucket=shared.s3_bucket,
-        region=shared.s3_region,
-        access_key=read_secret(shared.s3_access_key_file).get_secret_value(),
-        secret_key=read_secret(shared.s3_secret_key_file).get_secret_value(),
-    )
-
-
 def build(
     settings: CacheManagerSettings,
     shared: SharedSettings,
@@ -187,7 +169,7 @@ def build(
 ) -> FastAPI:
     """Return the app; its lifespan runs everything, and nothing connects before."""
     runtime = Runtime(SERVICE, clock=clock or SystemClock())
-    store = object_store(shared)
+    store = open_lake(shared)
     client = connect(settings.mongo_uri.get_secret_value(), app_name=SERVICE)
     bus = Bus(service=SERVICE, servers=shared.nats_url, seed_file=settings.nats_seed_file, clock=runtime.clock)
     http = httpx.AsyncClient(base_url=shared.catalog_url, follow_redirects=False, trust_env=False)

@@ -26,11 +26,11 @@ from millrace.clock import Clock, SystemClock
 from millrace.documents import Transactor, connect, translated
 from millrace.documents.client import Client
 from millrace.documents.migrations import migrate
-from millrace.errors import Invalid
+from millrace.objects.lake import open_lake
 from millrace.objects.s3 import S3ObjectStore
 from millrace.outbox import Relay
 from millrace.runtime import Reconciler, Runtime
-from millrace.settings import SharedSettings, read_secret
+from millrace.settings import SharedSettings
 
 SERVICE = "catalog"
 RETRY_SECONDS = 3.0
@@ -59,24 +59,6 @@ def neighbours(shared: SharedSettings) -> dict[str, str]:
     }
 
 
-def object_store(shared: SharedSettings) -> S3ObjectStore:
-    """Return the lake's bucket.
-
-    Raises:
-        Invalid: the keys are not configured.
-    """
-    if shared.s3_access_key_file is None or shared.s3_secret_key_file is None:
-        raise Invalid("no S3 keys are configured", hint="set MILLRACE_S3_ACCESS_KEY_FILE and …_SECRET_KEY_FILE")
-    return S3ObjectStore(
-        endpoint=shared.s3_endpoint,
-        bucket=shared.s3_bucket,
-        region=shared.s3_region,
-        access_key=read_secret(shared.s3_access_key_file).get_secret_value(),
-        secret_key=read_secret(shared.s3_secret_key_file).get_secret_value(),
-        public_endpoint=shared.s3_public_endpoint,
-    )
-
-
 @dataclass
 class Parts:
     """What a process of the catalog consists of."""
@@ -96,7 +78,7 @@ class Parts:
 
 def build(settings: CatalogSettings, shared: SharedSettings) -> FastAPI:
     """Return the app of the catalog; its lifespan runs everything."""
-    parts = assemble(settings, shared, object_store(shared))
+    parts = assemble(settings, shared, open_lake(shared))
     runtime = Runtime(SERVICE, clock=parts.clock)
     run_in(runtime, parts)
     return make_app(

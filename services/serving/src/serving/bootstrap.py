@@ -15,13 +15,12 @@ from millrace.bus import Bus
 from millrace.clock import Clock, SystemClock, new_id
 from millrace.documents import Transactor, connect
 from millrace.documents.migrations import Migration, migrate
-from millrace.errors import Invalid
 from millrace.http import create_app
 from millrace.leases import Leadership, Lease, LeaseStore, ProcessIdentity
-from millrace.objects.s3 import S3ObjectStore
+from millrace.objects.lake import open_lake
 from millrace.outbox import Relay
 from millrace.runtime import Reconciler, Runtime
-from millrace.settings import SharedSettings, read_secret
+from millrace.settings import SharedSettings
 from serving.adapters.batches import BatchMaker
 from serving.adapters.mongo import MongoDocuments, MongoServing
 from serving.adapters.outlet import Outlet
@@ -120,7 +119,7 @@ class _Control:
             source="/millrace/serving",
             on_emit=self.relay.kick,
         )
-        self.store = _store(shared)
+        self.store = open_lake(shared)
         self.server = TritonServer(settings.triton_grpc, load_seconds=settings.load_seconds)
         packages = PackageFetcher(self.store, max_bytes=settings.max_package_bytes)
         self.repository = FolderRepository(settings.repository, packages, max_batch_size=settings.max_batch_size)
@@ -234,20 +233,6 @@ def _not_too_often(kick: Callable[[], None], clock: Clock) -> Callable[[], None]
             kick()
 
     return maybe
-
-
-def _store(shared: SharedSettings) -> S3ObjectStore:
-    if shared.s3_access_key_file is None or shared.s3_secret_key_file is None:
-        raise Invalid(
-            "no S3 keys are configured", hint="set MILLRACE_S3_ACCESS_KEY_FILE and MILLRACE_S3_SECRET_KEY_FILE"
-        )
-    return S3ObjectStore(
-        endpoint=shared.s3_endpoint,
-        bucket=shared.s3_bucket,
-        region=shared.s3_region,
-        access_key=read_secret(shared.s3_access_key_file).get_secret_value(),
-        secret_key=read_secret(shared.s3_secret_key_file).get_secret_value(),
-    )
 
 
 def _outlet(settings: ServingSettings, runtime: Runtime, ring: Ring, bus: Bus) -> Outlet:

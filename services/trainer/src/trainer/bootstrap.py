@@ -14,13 +14,12 @@ from millrace.bus import Bus
 from millrace.clock import Clock, SystemClock, new_id
 from millrace.documents import Transactor, connect
 from millrace.documents.migrations import Migration, migrate
-from millrace.errors import Invalid
 from millrace.http import create_app
 from millrace.leases import Leadership, Lease, LeaseStore, ProcessIdentity
-from millrace.objects.s3 import S3ObjectStore
+from millrace.objects.lake import open_lake
 from millrace.outbox import Relay
 from millrace.runtime import Reconciler, Runtime
-from millrace.settings import SharedSettings, read_secret
+from millrace.settings import SharedSettings
 from trainer.adapters.cache_http import HttpCache
 from trainer.adapters.calls import Calls
 from trainer.adapters.catalog_http import HttpCatalog
@@ -109,7 +108,7 @@ class _Parts:
             source=f"/millrace/{SERVICE}",
             on_emit=self.relay.kick,
         )
-        self.store = _store(shared)
+        self.store = open_lake(shared)
         self.cache = HttpCache(Calls(cache, token, name="cache manager"))
         self.catalog = HttpCatalog(Calls(catalog, token, name="catalog"))
         self.components = Components(settings.components)
@@ -253,17 +252,3 @@ class _Parts:
         closers = (self.client.close, self.store.close, *(it.aclose for it in self.clients), sockets, self.bus.stop)
         for close in closers:
             self.runtime.on_close(close)
-
-
-def _store(shared: SharedSettings) -> S3ObjectStore:
-    if shared.s3_access_key_file is None or shared.s3_secret_key_file is None:
-        raise Invalid(
-            "no S3 keys are configured", hint="set MILLRACE_S3_ACCESS_KEY_FILE and MILLRACE_S3_SECRET_KEY_FILE"
-        )
-    return S3ObjectStore(
-        endpoint=shared.s3_endpoint,
-        bucket=shared.s3_bucket,
-        region=shared.s3_region,
-        access_key=read_secret(shared.s3_access_key_file).get_secret_value(),
-        secret_key=read_secret(shared.s3_secret_key_file).get_secret_value(),
-    )
