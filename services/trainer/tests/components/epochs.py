@@ -1,7 +1,7 @@
 """A component for tests, on the standard library only: counts epochs, reports as the SDK does, resumes, misbehaves.
 
 Parameters: epochs, seconds (per epoch), exit (code at the end), fail_first (attempts that exit with 3 after epoch 1),
-ignore_term, children (leave a grandchild behind), package (make one), gate (path: wait after each epoch until it exists).
+ignore_term, children (leave a grandchild behind), package (make one), gate (a path: wait after each epoch for it).
 """
 
 import json
