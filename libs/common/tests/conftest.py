@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from millrace.documents.indexes import Database
 
 
 @pytest.fixture
-async def mongo(mongo_server) -> AsyncIterator[Client]:
+async def mongo(mongo_server: Any) -> AsyncIterator[Client]:
     """A client as services have it."""
     client = connect(mongo_server.uri, app_name="test")
     yield client

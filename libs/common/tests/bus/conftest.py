@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
@@ -26,15 +28,15 @@ class Broker:
 
     def __init__(self, folder: Path) -> None:
         self.server = NatsServer(folder / "nats", free_ports(1)[0], folder / "nats.log")
-        self._process = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         return self.server.url
 
     def start(self) -> None:
-        self._process = spawn(self.server.command())
-        until_ready(self.server.why_not_ready, alive=lambda: self._process.poll() is None, seconds=20)
+        process = self._process = spawn(self.server.command())
+        until_ready(self.server.why_not_ready, alive=lambda: process.poll() is None, seconds=20)
 
     def kill(self) -> None:
         if self._process is not None:
@@ -57,7 +59,7 @@ def broker() -> Iterator[Broker]:
 
 
 @pytest.fixture
-async def raw(broker: Broker) -> AsyncIterator[nats.NATS]:
+async def raw(broker: Broker) -> AsyncIterator[Any]:
     """A bare connection with every right, to look behind the scenes."""
     connection = await nats.connect(broker.url, max_reconnect_attempts=-1, reconnect_time_wait=0.2)
     yield connection
@@ -65,7 +67,7 @@ async def raw(broker: Broker) -> AsyncIterator[nats.NATS]:
 
 
 @pytest.fixture
-async def provisioned(broker: Broker, raw: nats.NATS) -> Broker:
+async def provisioned(broker: Broker, raw: Any) -> Broker:
     """The broker with streams and consumers as the topology says."""
     report = await reconcile(raw, STREAMS.values(), CONSUMERS.values())
     assert report.contradictions == []
@@ -87,8 +89,8 @@ async def buses() -> AsyncIterator[Callable[..., Bus]]:
     """Builds buses that are stopped at the end."""
     built: list[Bus] = []
 
-    def build(*args: object, **options: object) -> Bus:
-        bus = Bus(*args, **options)
+    def build(**options: Any) -> Bus:
+        bus = Bus(**options)
         built.append(bus)
         return bus
 

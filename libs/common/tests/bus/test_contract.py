@@ -15,6 +15,8 @@ from millrace.testing import InMemoryBus, InMemoryPublisher, InMemoryTransactor,
 from millrace.testing.bus_contract import DURABLE, BusContract
 from millrace.testing.publisher_contract import PublisherContract
 
+Eventually = Callable[..., Awaitable[None]]
+
 
 class MemoryWorld:
     def __init__(self) -> None:
@@ -53,12 +55,13 @@ class RealWorld:
     async def settled(self) -> None:
         async def idle() -> bool:
             info = await self.js.consumer_info("EVENTS", DURABLE)
-            return info.num_pending == 0 and info.num_ack_pending == 0
+            return bool(info.num_pending == 0 and info.num_ack_pending == 0)
 
         await self.eventually(idle, seconds=20)
 
     async def dead_letters(self) -> Sequence[DeadLetter]:
-        found, number = [], 1
+        found: list[DeadLetter] = []
+        number = 1
         while True:
             try:
                 message = await self.js.get_msg("DLQ", number)
@@ -78,7 +81,7 @@ class TestInMemory(BusContract):
 @pytest.mark.servers
 class TestNats(BusContract):
     @pytest.fixture
-    def world(self, provisioned, raw, buses, eventually) -> RealWorld:
+    def world(self, provisioned: Any, raw: Any, buses: Callable[..., Bus], eventually: Eventually) -> RealWorld:
         return RealWorld(buses(service="ingest", servers=provisioned.url), raw, eventually)
 
 
@@ -91,7 +94,7 @@ class TestInMemoryPublisher(PublisherContract):
 @pytest.mark.servers
 class TestNatsPublisher(PublisherContract):
     @pytest.fixture
-    async def publisher(self, provisioned, buses):
+    async def publisher(self, provisioned: Any, buses: Callable[..., Bus]) -> Any:
         bus = buses(service="catalog", servers=provisioned.url)
         await bus.start()
         await bus.wait_ready(10)

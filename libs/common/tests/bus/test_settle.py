@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -17,16 +20,18 @@ from millrace.events import MAX_EVENT_BYTES, DataLanded, encode
 from millrace.testing import InMemoryTransactor, InMemoryUnitOfWork
 from millrace.testing.bus_contract import DURABLE, landed
 
+Eventually = Callable[..., Awaitable[None]]
+
 pytestmark = pytest.mark.servers
 
 SUBJECT = "evt.data.landed.v1.default"
 
 
 @pytest.fixture
-def consume(provisioned, buses):
+def consume(provisioned: Any, buses: Callable[..., Bus]) -> Any:
     """Starts a bus of `ingest` with one handler outside transactions."""
 
-    async def start(handler, **options) -> Bus:
+    async def start(handler: Any, **options: Any) -> Bus:
         batch = options.pop("batch", 32)
         bus = buses(service="ingest", servers=provisioned.url, **options)
         bus.subscribe([Subscription(DURABLE, DataLanded, handler, transactional=False, batch=batch)])
@@ -37,11 +42,11 @@ def consume(provisioned, buses):
     return start
 
 
-async def test_retries_come_later_and_later(consume, raw, eventually) -> None:
+async def test_retries_come_later_and_later(consume: Any, raw: Any, eventually: Eventually) -> None:
     """0.2, 0.4, 0.8 seconds, never at once."""
     clock, times = SystemClock(), []
 
-    async def handler(_event) -> None:
+    async def handler(_event: Any) -> None:
         times.append(clock.monotonic())
         if len(times) < 4:
             raise Unavailable("not yet")
@@ -49,14 +54,14 @@ async def test_retries_come_later_and_later(consume, raw, eventually) -> None:
     await consume(handler)
     await raw.jetstream().publish(SUBJECT, encode(landed()))
     await eventually(lambda: len(times) == 4)
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(times)]
     assert gaps[0] >= 0.2
     assert gaps[1] >= 0.4
     assert gaps[2] >= 0.8
 
 
-async def test_exhausted_retries_are_a_dead_letter(consume, raw, eventually) -> None:
-    async def handler(_event) -> None:
+async def test_exhausted_retries_are_a_dead_letter(consume: Any, raw: Any, eventually: Eventually) -> None:
+    async def handler(_event: Any) -> None:
         raise Unavailable("never")
 
     await consume(handler, attempts=3)
@@ -64,7 +69,7 @@ async def test_exhausted_retries_are_a_dead_letter(consume, raw, eventually) -> 
     await raw.jetstream().publish(SUBJECT, encode(event), headers={"Nats-Expected-Stream": "EVENTS", "Extra": "kept"})
 
     async def stored() -> bool:
-        return (await raw.jetstream().stream_info("DLQ")).state.messages == 1
+        return bool((await raw.jetstream().stream_info("DLQ")).state.messages == 1)
 
     await eventually(stored)
     letter = await raw.jetstream().get_msg("DLQ", 1)
@@ -78,7 +83,9 @@ async def test_exhausted_retries_are_a_dead_letter(consume, raw, eventually) -> 
     assert letter.headers["Nats-Msg-Id"].startswith(f"{DURABLE}-EVENTS-1-")
 
 
-async def test_a_heartbeat_keeps_a_long_handler_alone(broker, raw, buses, eventually) -> None:
+async def test_a_heartbeat_keeps_a_long_handler_alone(
+    broker: Any, raw: Any, buses: Callable[..., Bus], eventually: Eventually
+) -> None:
     """A handler that takes three times the acknowledgement period is not started twice."""
     from dataclasses import replace
 
@@ -86,7 +93,7 @@ async def test_a_heartbeat_keeps_a_long_handler_alone(broker, raw, buses, eventu
     from millrace.bus.topology import STREAMS, Consumer
 
     class Short(Consumer):
-        def wanted(self) -> dict:
+        def wanted(self) -> dict[str, Any]:
             return {**super().wanted(), "ack_wait": 1_000_000_000}
 
     short = Short(**{field: getattr(CONSUMERS[DURABLE], field) for field in CONSUMERS[DURABLE].__dataclass_fields__})
@@ -94,7 +101,7 @@ async def test_a_heartbeat_keeps_a_long_handler_alone(broker, raw, buses, eventu
     await reconcile(raw, STREAMS.values(), [short])
     started: list[int] = []
 
-    async def handler(_event) -> None:
+    async def handler(_event: Any) -> None:
         started.append(1)
         await asyncio.sleep(3)
 
@@ -106,14 +113,14 @@ async def test_a_heartbeat_keeps_a_long_handler_alone(broker, raw, buses, eventu
 
     async def acked() -> bool:
         info = await raw.jetstream().consumer_info("EVENTS", DURABLE)
-        return info.ack_floor.stream_seq == 1
+        return bool(info.ack_floor.stream_seq == 1)
 
     await eventually(acked)
     assert len(started) == 1
 
 
-async def test_an_acknowledgement_is_confirmed(consume, raw, eventually) -> None:
-    async def handler(_event) -> None:
+async def test_an_acknowledgement_is_confirmed(consume: Any, raw: Any, eventually: Eventually) -> None:
+    async def handler(_event: Any) -> None:
         return
 
     await consume(handler)
@@ -122,17 +129,19 @@ async def test_an_acknowledgement_is_confirmed(consume, raw, eventually) -> None
 
     async def settled() -> bool:
         info = await raw.jetstream().consumer_info("EVENTS", DURABLE)
-        return info.ack_floor.stream_seq == 10 and info.num_redelivered == 0
+        return bool(info.ack_floor.stream_seq == 10 and info.num_redelivered == 0)
 
     await eventually(settled)
 
 
-async def test_a_dead_letter_that_cannot_be_stored_keeps_the_event(consume, raw, eventually) -> None:
+async def test_a_dead_letter_that_cannot_be_stored_keeps_the_event(
+    consume: Any, raw: Any, eventually: Eventually
+) -> None:
     """It is only given up once its copy is confirmed."""
     js = raw.jetstream()
     await js.delete_stream("DLQ")
 
-    async def handler(_event) -> None:
+    async def handler(_event: Any) -> None:
         raise Conflict("permanent")
 
     await consume(handler)
@@ -146,20 +155,20 @@ async def test_a_dead_letter_that_cannot_be_stored_keeps_the_event(consume, raw,
     await reconcile(raw, STREAMS.values(), CONSUMERS.values())
 
     async def stored() -> bool:
-        return (await js.stream_info("DLQ")).state.messages == 1
+        return bool((await js.stream_info("DLQ")).state.messages == 1)
 
     await eventually(stored)
 
 
 async def test_a_stop_finishes_what_is_quick_and_gives_back_what_is_not(
-    consume, raw, eventually, monkeypatch: pytest.MonkeyPatch
+    consume: Any, raw: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from millrace.bus import session
 
     monkeypatch.setattr(session, "GRACE_SECONDS", 0.5)
     entered: list[str] = []
 
-    async def handler(event) -> None:
+    async def handler(event: Any) -> None:
         entered.append(event.subject)
         await asyncio.sleep(0.1 if event.subject == "quick" else 60)
 
@@ -173,7 +182,7 @@ async def test_a_stop_finishes_what_is_quick_and_gives_back_what_is_not(
     assert info.ack_floor.stream_seq == 1
     again: list[str] = []
 
-    async def quick(event) -> None:
+    async def quick(event: Any) -> None:
         again.append(event.subject)
 
     clock = SystemClock()
@@ -183,12 +192,12 @@ async def test_a_stop_finishes_what_is_quick_and_gives_back_what_is_not(
     assert clock.monotonic() - started < 5, "it was given back, not left to the acknowledgement period"
 
 
-async def test_a_slow_event_does_not_hold_the_others(consume, raw, eventually) -> None:
+async def test_a_slow_event_does_not_hold_the_others(consume: Any, raw: Any, eventually: Eventually) -> None:
     """The window slides: a handler that hangs occupies one place of it."""
     done: list[int] = []
     release = asyncio.Event()
 
-    async def handler(event) -> None:
+    async def handler(event: Any) -> None:
         if event.sequence == 0:
             await release.wait()
         done.append(event.sequence)
@@ -202,11 +211,11 @@ async def test_a_slow_event_does_not_hold_the_others(consume, raw, eventually) -
     await eventually(lambda: len(done) == 60)
 
 
-async def test_events_of_one_aggregate_take_turns_in_order(consume, raw, eventually) -> None:
+async def test_events_of_one_aggregate_take_turns_in_order(consume: Any, raw: Any, eventually: Eventually) -> None:
     seen: dict[str, list[int]] = {"a": [], "b": []}
     busy: dict[str, int] = {"a": 0, "b": 0}
 
-    async def handler(event) -> None:
+    async def handler(event: Any) -> None:
         busy[event.subject] += 1
         assert busy[event.subject] == 1
         await asyncio.sleep(0.002)
@@ -222,17 +231,17 @@ async def test_events_of_one_aggregate_take_turns_in_order(consume, raw, eventua
     assert seen["a"] == seen["b"] == list(range(40))
 
 
-async def test_hostile_headers_are_data(consume, raw, eventually) -> None:
+async def test_hostile_headers_are_data(consume: Any, raw: Any, eventually: Eventually) -> None:
     """`Status` and `reply_to` in a stored message are nobody's orders."""
     got: list[str] = []
 
-    async def handler(event) -> None:
+    async def handler(event: Any) -> None:
         got.append(event.id)
 
     await consume(handler)
     answered: list[str] = []
 
-    async def answer(message) -> None:
+    async def answer(message: Any) -> None:
         answered.append(message.subject)
 
     await raw.subscribe("stolen.>", cb=answer)
@@ -253,10 +262,12 @@ async def test_hostile_headers_are_data(consume, raw, eventually) -> None:
     assert answered == []
 
 
-async def test_the_largest_event_fits_the_dead_letters_with_its_headers(consume, raw, eventually) -> None:
+async def test_the_largest_event_fits_the_dead_letters_with_its_headers(
+    consume: Any, raw: Any, eventually: Eventually
+) -> None:
     """256 KiB of event, a long reason, and headers of its own."""
 
-    async def handler(_event) -> None:
+    async def handler(_event: Any) -> None:
         raise Conflict("x" * 5_000)
 
     await consume(handler)
@@ -269,7 +280,7 @@ async def test_the_largest_event_fits_the_dead_letters_with_its_headers(consume,
     await raw.jetstream().publish(SUBJECT, big, headers=headers)
 
     async def stored() -> bool:
-        return (await raw.jetstream().stream_info("DLQ")).state.messages == 1
+        return bool((await raw.jetstream().stream_info("DLQ")).state.messages == 1)
 
     await eventually(stored)
     letter = await raw.jetstream().get_msg("DLQ", 1)
@@ -278,11 +289,11 @@ async def test_the_largest_event_fits_the_dead_letters_with_its_headers(consume,
     assert letter.headers["Header-29"] == "v" * 100
 
 
-async def test_larger_messages_are_refused(provisioned, consume, raw) -> None:
+async def test_larger_messages_are_refused(provisioned: Any, consume: Any, raw: Any) -> None:
     """One byte of event too much by the stream, 10 MB by the server itself."""
     from nats.errors import MaxPayloadError
 
-    async def handler(_event) -> None:
+    async def handler(_event: Any) -> None:
         return
 
     bus = await consume(handler)
@@ -308,18 +319,20 @@ def _publish_by_hand(port: int, size: int) -> str:
     return ""
 
 
-async def test_dead_letters_can_be_consumed_and_replayed(provisioned, buses, raw, eventually) -> None:
+async def test_dead_letters_can_be_consumed_and_replayed(
+    provisioned: Any, buses: Callable[..., Bus], raw: Any, eventually: Eventually
+) -> None:
     """The catalog hears of a dead letter; its replay reaches that durable alone, and now works."""
     fixed: list[str] = []
     letters: list[DeadLetter] = []
     broken = [True]
 
-    async def handler(event, _uow) -> None:
+    async def handler(event: Any, _uow: Any) -> None:
         if broken[0]:
             raise Conflict("not yet repaired")
         fixed.append(event.id)
 
-    async def on_dead_letter(letter: DeadLetter, _uow) -> None:
+    async def on_dead_letter(letter: DeadLetter, _uow: Any) -> None:
         letters.append(letter)
 
     ingest = buses(service="ingest", servers=provisioned.url)
@@ -343,8 +356,10 @@ async def test_dead_letters_can_be_consumed_and_replayed(provisioned, buses, raw
     await eventually(lambda: fixed == [event.id])
 
 
-async def test_a_replay_that_fails_again_keeps_its_first_subject(provisioned, consume, raw, eventually) -> None:
-    async def handler(_event) -> None:
+async def test_a_replay_that_fails_again_keeps_its_first_subject(
+    provisioned: Any, consume: Any, raw: Any, eventually: Eventually
+) -> None:
+    async def handler(_event: Any) -> None:
         raise Conflict("still")
 
     bus = await consume(handler)
@@ -353,16 +368,18 @@ async def test_a_replay_that_fails_again_keeps_its_first_subject(provisioned, co
     )
 
     async def stored() -> bool:
-        return (await raw.jetstream().stream_info("DLQ")).state.messages == 1
+        return bool((await raw.jetstream().stream_info("DLQ")).state.messages == 1)
 
     await eventually(stored)
     assert (await raw.jetstream().get_msg("DLQ", 1)).headers["Millrace-Subject"] == SUBJECT
 
 
-async def test_a_replay_cannot_claim_another_project(provisioned, consume, raw, eventually) -> None:
+async def test_a_replay_cannot_claim_another_project(
+    provisioned: Any, consume: Any, raw: Any, eventually: Eventually
+) -> None:
     """The first subject in the header is held against the event's own words."""
 
-    async def handler(_event) -> None:
+    async def handler(_event: Any) -> None:
         return
 
     bus = await consume(handler)
@@ -372,7 +389,7 @@ async def test_a_replay_cannot_claim_another_project(provisioned, consume, raw, 
     )
 
     async def stored() -> bool:
-        return (await raw.jetstream().stream_info("DLQ")).state.messages == 1
+        return bool((await raw.jetstream().stream_info("DLQ")).state.messages == 1)
 
     await eventually(stored)
     assert (await raw.jetstream().get_msg("DLQ", 1)).headers["Millrace-Reason"].startswith("mismatched-event")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pymongo.errors import (
     AutoReconnect,
@@ -14,6 +16,8 @@ from pymongo.errors import (
 
 from millrace.clock import SystemClock
 from millrace.documents import connect, ensure_kernel_indexes, translate, translated
+from millrace.documents.client import Client
+from millrace.documents.indexes import Database
 from millrace.documents.migrations import Migration, migrate
 from millrace.errors import Conflict, DeadlineExceeded, Invalid, TooLarge, Unavailable
 from millrace.leases import LeaseStore
@@ -33,7 +37,7 @@ from millrace_stack.ports import free_ports
         (OperationFailure("whatever", 1), Unavailable),
     ],
 )
-def test_driver_errors_become_ours(error, kind) -> None:
+def test_driver_errors_become_ours(error: Any, kind: Any) -> None:
     assert type(translate(error)) is kind
 
 
@@ -61,13 +65,13 @@ async def test_an_absent_server_is_noticed_within_the_deadline() -> None:
 
 
 @pytest.mark.servers
-async def test_every_write_is_durable_and_every_read_majority(mongo) -> None:
+async def test_every_write_is_durable_and_every_read_majority(mongo: Client) -> None:
     assert mongo.write_concern.document == {"w": "majority", "j": True}
     assert mongo.read_concern.document == {"level": "majority"}
 
 
 @pytest.mark.servers
-async def test_kernel_indexes_are_made_once_and_again(database) -> None:
+async def test_kernel_indexes_are_made_once_and_again(database: Database) -> None:
     await ensure_kernel_indexes(database)
     await ensure_kernel_indexes(database)
     inbox = await database["inbox"].index_information()
@@ -76,11 +80,11 @@ async def test_kernel_indexes_are_made_once_and_again(database) -> None:
 
 @pytest.mark.servers
 class TestMigrations:
-    async def test_each_runs_once_in_order(self, database) -> None:
+    async def test_each_runs_once_in_order(self, database: Database) -> None:
         ran: list[int] = []
 
         def change(number: int) -> Migration:
-            async def apply(_db) -> None:
+            async def apply(_db: Any) -> None:
                 ran.append(number)
 
             return Migration(number, f"change {number}", apply)
@@ -90,10 +94,10 @@ class TestMigrations:
         assert await migrate(database, [change(1), change(2), change(3)]) == []
         assert ran == [1, 2, 3]
 
-    async def test_an_interrupted_one_runs_again(self, database) -> None:
+    async def test_an_interrupted_one_runs_again(self, database: Database) -> None:
         fails = [True]
 
-        async def apply(_db) -> None:
+        async def apply(_db: Any) -> None:
             if fails.pop():
                 raise Unavailable("in between")
 
@@ -103,8 +107,8 @@ class TestMigrations:
         fails.append(False)
         assert await migrate(database, migrations) == [1]
 
-    async def test_gaps_and_changed_names_are_refused(self, database) -> None:
-        async def apply(_db) -> None:
+    async def test_gaps_and_changed_names_are_refused(self, database: Database) -> None:
+        async def apply(_db: Any) -> None:
             return
 
         with pytest.raises(Invalid):
@@ -113,9 +117,10 @@ class TestMigrations:
         with pytest.raises(Invalid):
             await migrate(database, [Migration(1, "renamed", apply)])
 
-    async def test_two_processes_do_not_migrate_at_once(self, database) -> None:
+    async def test_two_processes_do_not_migrate_at_once(self, database: Database) -> None:
         leases = LeaseStore(database)
         lease = await leases.acquire("migrations", "somebody")
+        assert lease is not None
         with pytest.raises(Unavailable):
             await migrate(database, [], wait=0.3)
         await leases.release(lease)

@@ -11,6 +11,8 @@ from pymongo.errors import AutoReconnect, OperationFailure
 
 from millrace.clock import SystemClock
 from millrace.documents import MongoUnitOfWork, Transactor, ensure_kernel_indexes
+from millrace.documents.client import Client
+from millrace.documents.indexes import Database
 from millrace.errors import Conflict, DeadlineExceeded, Unavailable
 from millrace.testing import InMemoryTransactor, InMemoryUnitOfWork
 from millrace.testing.transactor_contract import TransactorContract, say
@@ -43,7 +45,7 @@ class MemoryWorld:
 
 
 class MongoWorld:
-    def __init__(self, client, database) -> None:
+    def __init__(self, client: Any, database: Database) -> None:
         self.kicks = 0
         self.database = database
         self.transact = Transactor(
@@ -85,7 +87,7 @@ class TestInMemory(TransactorContract):
 @pytest.mark.servers
 class TestMongo(TransactorContract):
     @pytest.fixture
-    async def world(self, mongo, database) -> MongoWorld:
+    async def world(self, mongo: Client, database: Database) -> MongoWorld:
         await ensure_kernel_indexes(database)
         await database.create_collection("things")
         return MongoWorld(mongo, database)
@@ -116,7 +118,7 @@ class TestMongo(TransactorContract):
 
         assert await world.transact(work) == "done"
 
-    async def test_retries_end_at_the_deadline(self, mongo, database) -> None:
+    async def test_retries_end_at_the_deadline(self, mongo: Client, database: Database) -> None:
         transact = Transactor(
             mongo, database.name, MongoUnitOfWork, clock=SystemClock(), source="/millrace/test", deadline=0.3
         )
@@ -127,7 +129,9 @@ class TestMongo(TransactorContract):
         with pytest.raises(Unavailable):
             await transact(work)
 
-    async def test_an_unconfirmed_commit_is_repeated_and_then_unknown(self, world: MongoWorld, monkeypatch) -> None:
+    async def test_an_unconfirmed_commit_is_repeated_and_then_unknown(
+        self, world: MongoWorld, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """The commit is asked for again; when no answer comes in time, the outcome is called unknown."""
         from pymongo.asynchronous.client_session import AsyncClientSession
 
@@ -161,9 +165,12 @@ class TestMongo(TransactorContract):
         assert await world.get("b") == 1
 
     async def test_a_broken_call_after_the_commit_breaks_nothing(self, world: MongoWorld) -> None:
+        def broken() -> None:
+            raise ZeroDivisionError
+
         async def work(uow: MongoUnitOfWork) -> str:
             say(uow)
-            uow.after_commit(lambda: 1 // 0)
+            uow.after_commit(broken)
             return "done"
 
         assert await world.transact(work) == "done"
@@ -178,6 +185,7 @@ class TestMongo(TransactorContract):
         with TracerProvider().get_tracer("t").start_as_current_span("outer") as span:
             await world.transact(work)
         row = await world.database["outbox"].find_one()
+        assert row is not None
         assert row["traceparent"].split("-")[1] == f"{span.get_span_context().trace_id:032x}"
         assert row["traceparent"].encode() in row["raw"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from millrace.documents.indexes import Database
 from millrace.leases import LeaseStore
 from millrace.testing import InMemoryLeaseStore
 from millrace.testing.lease_contract import LeaseContract, MakeObserver
@@ -20,5 +21,5 @@ class TestInMemory(LeaseContract):
 @pytest.mark.servers
 class TestMongo(LeaseContract):
     @pytest.fixture
-    def observer(self, database) -> MakeObserver:
+    def observer(self, database: Database) -> MakeObserver:
         return lambda clock: LeaseStore(database, clock=clock)

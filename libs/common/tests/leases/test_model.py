@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -32,12 +33,12 @@ class LeaseMachine(RuleBasedStateMachine):
         self.silence: dict[str, float] = {}
         self.written: list[int] = []
 
-    def call(self, coroutine):
+    def call(self, coroutine: Any) -> Any:
         return asyncio.run(coroutine)
 
     @rule(target=leases, name=st.sampled_from(NAMES))
     def acquire(self, name: str) -> Lease | None:
-        lease = self.call(self.stores[name].acquire("gpu", name))
+        lease: Lease | None = self.call(self.stores[name].acquire("gpu", name))
         if lease is not None:
             held = self.highest and self.highest not in self.released
             assert not held or self.silence.get(name, 0.0) >= TTL, "taken from a holder that was not silent long enough"

@@ -12,6 +12,8 @@ import pytest
 
 from millrace.clock import SystemClock
 from millrace.documents import MongoUnitOfWork, Transactor, ensure_kernel_indexes
+from millrace.documents.client import Client
+from millrace.documents.indexes import Database
 from millrace.errors import DeadlineExceeded, Forbidden, Unavailable
 from millrace.events import DataLanded
 from millrace.outbox import Inbox, Relay
@@ -30,13 +32,16 @@ class SlowPublisher(InMemoryPublisher):
 
 
 class World:
-    def __init__(self, client, database) -> None:
+    def __init__(self, client: Any, database: Database) -> None:
         self.client = client
         self.database = database
         self.publisher = SlowPublisher()
         self.relay = self.new_relay()
         self.transact = Transactor(client, database.name, MongoUnitOfWork, clock=SystemClock(), source="/millrace/test")
-        self.transact.on_emit = lambda: self.relay.kick()
+        self.transact.on_emit = self._kick
+
+    def _kick(self) -> None:
+        self.relay.kick()
 
     def new_relay(self, **options: Any) -> Relay:
         return Relay(self.client, self.database, self.publisher, SystemClock(), **options)
@@ -66,7 +71,7 @@ class World:
 
 
 @pytest.fixture
-async def world(mongo, database) -> World:
+async def world(mongo: Client, database: Database) -> World:
     await ensure_kernel_indexes(database)
     return World(mongo, database)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from millrace.bus.topology import ACK_WAIT_SECONDS, ATTEMPTS, CONSUMERS, Consume
 from millrace.clock import Clock, SystemClock, new_id
 from millrace.errors import Invalid, MillraceError, TooLarge, Unavailable
 from millrace.publishing import Published
+from millrace.tasks import cancel_and_wait
 
 log = structlog.get_logger(__name__)
 
@@ -96,10 +96,10 @@ class Bus:
     async def stop(self) -> None:
         """Stop fetching, let handlers finish within 8 s, flush what is published, close."""
         task, self._task = self._task, None
+        if self._session is not None:
+            await self._session.close()
         if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await cancel_and_wait([task])
         self._reason = "stopped"
 
     def health(self) -> list[str]:

@@ -16,6 +16,7 @@ from millrace.bus.replies import Replies
 from millrace.bus.subscription import Handled, Subscription
 from millrace.bus.topology import Consumer
 from millrace.errors import MillraceError, NotFound
+from millrace.tasks import cancel_and_wait
 
 log = structlog.get_logger(__name__)
 
@@ -96,9 +97,7 @@ class Consumption:
             pull.close()
             with contextlib.suppress(Exception):
                 await self._subscriber.stop()
-            for task in self._handling:
-                task.cancel()
-            await asyncio.gather(*self._handling, return_exceptions=True)
+            await cancel_and_wait(list(self._handling))
 
     async def _look(self) -> None:
         info = await jetstream.consumer_info(self._replies(), self._consumer.stream, self.durable)

@@ -120,9 +120,19 @@ class Provisioner:
         return repeated
 
     async def look(self, replies: Replies) -> Report:
-        """Reconcile once and log what changed."""
-        report = await reconcile(replies, self._streams, self._consumers, replicas=self._replicas)
-        self._said.clear()
+        """Reconcile once and log what changed, also when the broker goes away in between."""
+        report = Report()
+        try:
+            await reconcile(replies, self._streams, self._consumers, replicas=self._replicas, report=report)
+        finally:
+            self._tell(report)
+        if not report.strangers:
+            self._said.clear()
+        else:
+            self._say(f"consumers that nobody declared: {', '.join(report.strangers)}")
+        return report
+
+    def _tell(self, report: Report) -> None:
         for change in report.changes:
             log.info("provisioned", kind=change.kind, name=change.name, action=change.action, fields=change.fields)
         for stream, epoch in report.epochs.items():
@@ -131,9 +141,6 @@ class Provisioner:
         self.epochs.update(report.epochs)
         for contradiction in report.contradictions:
             log.error("contradiction", what=contradiction)
-        if report.strangers:
-            self._say(f"consumers that nobody declared: {', '.join(report.strangers)}")
-        return report
 
     async def _connect(self) -> Client:
         delay = RETRY_SECONDS

@@ -33,14 +33,21 @@ class Report:
 
 
 async def reconcile(
-    connection: Asker, streams: Iterable[Stream], consumers: Iterable[Consumer], *, replicas: int = 1
+    connection: Asker,
+    streams: Iterable[Stream],
+    consumers: Iterable[Consumer],
+    *,
+    replicas: int = 1,
+    report: Report | None = None,
 ) -> Report:
     """Make streams and consumers so, read the effective configuration back, and report.
+
+    A `report` that is passed in tells what was done even if the broker goes away in between.
 
     Raises:
         Unavailable, DeadlineExceeded: the broker is away; look again later.
     """
-    report = Report()
+    report = report or Report()
     known = {stream.name for stream in streams}
     for stream in streams:
         await _stream(connection, stream, replicas, report)

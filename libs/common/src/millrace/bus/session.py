@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from millrace.bus.subscription import Subscription
 from millrace.bus.topology import Consumer, inbox_prefix
 from millrace.errors import Unavailable
 from millrace.publishing import Publisher
+from millrace.tasks import cancel_and_wait
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +41,26 @@ QUIET_SECONDS = 30.0
 
 faststream_log = logging.getLogger("millrace.bus.faststream")
 faststream_log.setLevel(logging.ERROR)  # connection errors and failed handlers are logged by us
+
+
+class _Broker(NatsBroker):
+    """FastStream's broker with a connection that is ours to lose: closed when opening it fails or is cancelled.
+
+    FastStream also wraps the error callback so that it raises on a refused login, which would kill nats-py's task
+    that reconnects and leave the connection in limbo for ever; ours stays a callback.
+    """
+
+    callbacks: Mapping[str, Any]
+
+    async def _connect(self) -> Client:
+        client = Client()
+        try:
+            await client.connect(**{**self._connection_kwargs, **self.callbacks})
+        except BaseException:
+            await client.close()
+            raise
+        self.config.connect(client)
+        return client
 
 
 class Session:
@@ -67,7 +88,8 @@ class Session:
         self._attempts = attempts
         self._said: dict[str, float] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self.broker = NatsBroker(
+        self._ending: asyncio.Task[None] | None = None
+        self.broker = _Broker(
             list(servers),
             name=f"millrace-{service}",
             security=None if seed_file is None else NatsNKey.from_file(seed_file),
@@ -85,11 +107,13 @@ class Session:
             apply_types=False,
             logger=faststream_log,
             log_level=logging.DEBUG,
-            error_cb=self._error,
-            disconnected_cb=self._disconnected,
-            reconnected_cb=self._reconnected,
-            closed_cb=self._closed,
         )
+        self.broker.callbacks = {
+            "error_cb": self._error,
+            "disconnected_cb": self._disconnected,
+            "reconnected_cb": self._reconnected,
+            "closed_cb": self._closed,
+        }
         self._settler: Settler | None = None
 
     def _settle(self, msg: Any, *, context: Any) -> Any:
@@ -109,11 +133,7 @@ class Session:
         )
 
     async def open(self) -> None:
-        """Connect; wait for the server as long as it takes.
-
-        Raises:
-            nats.errors.Error: the server refuses this user.
-        """
+        """Connect; wait for the server, and for it to accept this user, as long as it takes."""
         await self.broker.connect()
         self._replies = Replies(self.connection)
         await self._replies.open()
@@ -143,13 +163,16 @@ class Session:
         await self.connection.subscribe(subject, cb=arrived)
 
     async def close(self) -> None:
-        """Stop fetching, let handlers finish within 8 s, flush, close."""
+        """Stop fetching, let handlers finish within 8 s, flush, close. A cancelled caller does not cut it short."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._close())
+        await asyncio.shield(self._ending)
+
+    async def _close(self) -> None:
         for consumption in self.consumptions:
             consumption.close()
+        await cancel_and_wait(self._tasks)
         await asyncio.gather(*(item.stop() for item in self.consumptions), return_exceptions=True)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         metrics.CONNECTED.set(0)
         with contextlib.suppress(Exception):
             connection = self.connection

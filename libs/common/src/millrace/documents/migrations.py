@@ -19,6 +19,7 @@ from millrace.documents.failures import translated
 from millrace.documents.indexes import Database, ensure_kernel_indexes
 from millrace.errors import Invalid, Unavailable
 from millrace.leases import Lease, LeaseStore, ProcessIdentity
+from millrace.tasks import cancel_and_wait
 
 log = structlog.get_logger(__name__)
 
@@ -58,8 +59,7 @@ async def migrate(
         await ensure_kernel_indexes(database)
         return await _run(database, migrations, leases, lease, time)
     finally:
-        beating.cancel()
-        await asyncio.gather(beating, return_exceptions=True)
+        await cancel_and_wait([beating])
         await leases.release(lease)
 
 

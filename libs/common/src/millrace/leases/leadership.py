@@ -11,6 +11,7 @@ import structlog
 from millrace.clock import Clock, SystemClock
 from millrace.errors import Fenced, MillraceError
 from millrace.leases.ports import Lease, Leases
+from millrace.tasks import cancel_and_wait
 
 log = structlog.get_logger(__name__)
 
@@ -64,9 +65,7 @@ class Leadership:
         try:
             await asyncio.wait({working, beating}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (working, beating):
-                task.cancel()
-            await asyncio.gather(working, beating, return_exceptions=True)
+            await cancel_and_wait((working, beating))
         if not working.cancelled():
             working.result()
         if not beating.cancelled():

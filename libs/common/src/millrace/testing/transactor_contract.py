@@ -94,10 +94,10 @@ class TransactorContract:
     async def test_a_failed_effect_may_be_tried_again(self, world: World) -> None:
         """The inbox forgets with the transaction."""
 
-        async def fails(uow: Any) -> None:
+        async def fails(_uow: Any) -> None:
             raise NotFound("not yet")
 
-        async def works(uow: Any) -> str:
+        async def works(_uow: Any) -> str:
             return "done"
 
         with pytest.raises(NotFound):
