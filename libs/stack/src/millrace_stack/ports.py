@@ -6,6 +6,7 @@ by binding an abstract Unix socket named after it: the kernel lets go of it when
 
 from __future__ import annotations
 
+import atexit
 import random
 import socket
 from pathlib import Path
@@ -76,3 +77,8 @@ def free_ports(count: int) -> list[int]:
                 return found
     release(found)
     raise Unavailable(f"no {count} free ports between {LOWEST} and {highest}")
+
+
+@atexit.register
+def _release_all() -> None:
+    release(list(_reserved))
