@@ -41,7 +41,7 @@ def write(path: Path, text: str) -> None:
 def private(folder: Path) -> None:
     """Make a folder that only its owner may enter."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if folder.stat().st_uid != os.getuid():
+    if os.getuid() not in {folder.stat().st_uid, 0}:
         raise Invalid(f"{folder} belongs to another user", hint="name another folder with --dir")
     folder.chmod(0o700)
 

@@ -17,7 +17,7 @@ import pytest
 from fastapi import FastAPI
 
 from catalog.adapters.schema import MIGRATIONS
-from catalog.bootstrap import Parts, assemble, forwarding, object_store, run_in
+from catalog.bootstrap import Parts, assemble, forwarding, run_in
 from catalog.entrypoints import jobs
 from catalog.entrypoints.forward import Forwarder
 from catalog.entrypoints.http import make_app
@@ -136,7 +136,7 @@ async def parts(mongo_server, mongo_database_name, s3_server, s3_bucket, tmp_pat
         cache_manager_url="http://127.0.0.1:9",
         nats_url="nats://127.0.0.1:9",
     )
-    made = assemble(settings, shared, object_store(shared))
+    made = assemble(settings, shared, open_lake(shared))
     yield made
     await made.bus.stop()
     await made.http.aclose()
