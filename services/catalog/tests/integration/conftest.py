@@ -27,6 +27,7 @@ from millrace.bus.provision import Provisioner
 from millrace.clock import SystemClock
 from millrace.datasets.push import PushResult, push
 from millrace.documents.migrations import migrate
+from millrace.objects.lake import open_lake
 from millrace.runtime import Runtime
 from millrace.settings import SharedSettings
 
