@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import struct
 from typing import Any
 
@@ -187,3 +188,12 @@ def test_packs_that_no_row_uses_are_left_out() -> None:
     manifest = builder.build()
     assert manifest.packs == (PACK,)
     assert manifest.entry(0).pack == 0
+
+
+def test_a_message_that_points_outside_of_itself_is_refused() -> None:
+    good = bytearray(manifest_of({}).to_bytes())
+    for place in range(8, 80):
+        bad = bytearray(good)
+        bad[place] = 0xFF
+        with contextlib.suppress(Invalid):
+            Manifest.parse(bytes(bad))

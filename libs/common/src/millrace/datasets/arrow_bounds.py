@@ -40,7 +40,7 @@ def claimed(data: bytes) -> tuple[int, int]:
             elif kind != _SCHEMA or at:
                 raise Invalid(f"an Arrow message of kind {kind} has no place in a manifest")
             at = body + body_length
-    except struct.error:
+    except (struct.error, IndexError):
         raise Invalid("not an Arrow IPC stream: cut short") from None
     return rows, total
 
