@@ -27,6 +27,7 @@ from millrace.clock import SystemClock
 from millrace.errors import Unauthenticated
 from millrace.events import AnyEvent, DeploymentRequested, build, decode, encode
 from millrace.objects.s3 import S3ObjectStore
+from millrace.packages import package_digest
 from millrace.runtime import listen
 from millrace.settings import SharedSettings
 from millrace_stack import triton_env
@@ -35,7 +36,6 @@ from millrace_stack.process import spawn, stop
 from millrace_stack.servers import until_ready
 from millrace_stack.servers.triton import TritonServer
 from serving import bootstrap
-from serving.adapters.packages import package_digest
 from serving.domain.endpoint import Spec
 from serving.settings import ServingSettings
 
@@ -95,9 +95,7 @@ def a_package(model: Model, *, offset: float = 0.0, **changes: bytes) -> dict[st
 
 
 def digest_of(files: dict[str, bytes]) -> str:
-    return package_digest(
-        [{"path": name, "digest": blake3(data).hexdigest(), "size": len(data)} for name, data in files.items()]
-    )
+    return package_digest((name, blake3(data).hexdigest(), len(data)) for name, data in files.items())
 
 
 async def put_package(store: Any, files: dict[str, bytes], project: str = "default") -> str:

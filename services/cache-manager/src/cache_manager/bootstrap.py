@@ -18,7 +18,6 @@ from cache_manager.adapters.mongo_entries import MongoEntries
 from cache_manager.adapters.mongo_sites import MongoSites
 from cache_manager.adapters.mongo_unit import ENTRIES, MIGRATIONS, SITES, CacheUnitOfWork
 from cache_manager.adapters.site_folders import SiteFolders
-from cache_manager.adapters.translating import translating
 from cache_manager.application.cache import Cache
 from cache_manager.application.housekeeping import Housekeeper
 from cache_manager.application.ports import Catalog, Telemetry, Unit
@@ -35,6 +34,7 @@ from millrace.clock import Clock, SystemClock, new_id
 from millrace.documents import Transactor, connect
 from millrace.documents.client import Client
 from millrace.documents.migrations import migrate
+from millrace.documents.translating import translating
 from millrace.http import create_app
 from millrace.leases import Leadership, LeaseStore, ProcessIdentity
 from millrace.objects import ObjectStore

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from blake3 import blake3
 
-from catalog.application.models import package_digest
+from catalog.application.models import digest_of
 from catalog.application.projections.receive import receive
 from catalog.domain.models import PackageFile
 from millrace.events import DeploymentReady, TrainingCompleted, TrainingStarted, build
@@ -107,7 +107,7 @@ async def test_log_lines_are_appended_once(gateway) -> None:
 async def a_package(gateway) -> tuple[str, list[dict]]:
     content = {"model.keras": b"weights", "package.json": b"{}"}
     files = [{"path": name, "digest": blake3(data).hexdigest(), "size": len(data)} for name, data in content.items()]
-    digest = package_digest(tuple(PackageFile(**file) for file in files))
+    digest = digest_of(tuple(PackageFile(**file) for file in files))
     for name, data in content.items():
         await gateway.parts.store.put(f"default/models/{digest}/{name}", data)
     return digest, files

@@ -17,7 +17,6 @@ from ingest.adapters.landing_store import StoreLandingPlaces
 from ingest.adapters.mongo_jobs import MongoJobs
 from ingest.adapters.mongo_unit import JOBS, MIGRATIONS, IngestUnitOfWork
 from ingest.adapters.s3_buckets import S3Buckets
-from ingest.adapters.translating import translating
 from ingest.application.ports import Catalog
 from ingest.application.receive import look_at_zones
 from ingest.application.reconcile import Attendance
@@ -31,6 +30,7 @@ from millrace.clock import Clock, SystemClock, new_id
 from millrace.documents import Transactor, connect
 from millrace.documents.client import Client
 from millrace.documents.migrations import migrate
+from millrace.documents.translating import translating
 from millrace.http import create_app
 from millrace.leases import LeaseStore, ProcessIdentity
 from millrace.objects import ObjectStore

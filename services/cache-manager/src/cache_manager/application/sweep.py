@@ -6,12 +6,12 @@ import structlog
 
 from cache_manager.application.ports import Found, Marker, SiteFolder
 from cache_manager.application.world import World
-from cache_manager.domain.beats import Beats
 from cache_manager.domain.charge import Site
 from cache_manager.domain.entry import Entry
 from cache_manager.domain.names import EntryKey
 from cache_manager.domain.states import Move, State
 from millrace.errors import Fenced
+from millrace.leases.beats import Beats
 
 log = structlog.get_logger(__name__)
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cache_manager.application.ports import Catalog, Entries, Lake, SiteFolder, Sites, Telemetry, Unit
-from cache_manager.domain.beats import Beats
 from cache_manager.domain.plan import Patience
 from cache_manager.errors import SiteUnavailable
 from millrace.clock import Clock
 from millrace.documents.ports import Transact
+from millrace.leases.beats import Beats
 from millrace.leases.ports import Leases
 
 

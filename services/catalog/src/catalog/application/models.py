@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from blake3 import blake3
-
 from catalog.application import views
 from catalog.application.caller import Caller, Reply
 from catalog.application.causes import cause_of
@@ -19,8 +17,9 @@ from catalog.domain.runs import Run
 from catalog.errors import ContentMismatch, ModelNotFound, ObjectMissing
 from millrace.clock import Clock
 from millrace.errors import Conflict
-from millrace.events import ModelPromoted, ModelRegistered, canonical_json
+from millrace.events import ModelPromoted, ModelRegistered
 from millrace.failpoints import fp
+from millrace.packages import package_digest, package_prefix
 
 MAX_HASHED = 64 * 1024 * 1024
 """Largest package file whose bytes are read and hashed at registration; of larger ones the size is checked."""
@@ -46,13 +45,12 @@ class RegisterModel:
 
     def prefix(self, project: str) -> str:
         """Return the key prefix of the package."""
-        return f"{project}/models/{self.digest}"
+        return package_prefix(project, self.digest)
 
 
-def package_digest(files: tuple[PackageFile, ...]) -> str:
-    """Return the digest that names a package: BLAKE3 of the canonical JSON of its sorted file list."""
-    listed = [{"path": it.path, "digest": it.digest, "size": it.size} for it in sorted(files, key=lambda it: it.path)]
-    return blake3(canonical_json(listed)).hexdigest()
+def digest_of(files: tuple[PackageFile, ...]) -> str:
+    """Return the digest that names a package of these files."""
+    return package_digest((file.path, file.digest, file.size) for file in files)
 
 
 async def register_model(
@@ -89,7 +87,7 @@ async def _registered(cmd: RegisterModel, caller: Caller, documents: Documents) 
 
 
 async def _check_package(cmd: RegisterModel, project: str, lake: Lake) -> None:
-    if package_digest(cmd.files) != cmd.digest:
+    if digest_of(cmd.files) != cmd.digest:
         raise ContentMismatch("the digest is not that of the file list")
     for file in cmd.files:
         key = f"{cmd.prefix(project)}/{file.path}"

@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from ingest.application.ports import Catalog, Jobs, Lake, LandingPlaces, Unit
-from ingest.domain.beats import Beats
 from ingest.domain.places import Zone
 from millrace.clock import Clock
 from millrace.documents.ports import Transact
+from millrace.leases.beats import Beats
 from millrace.leases.ports import Leases
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from blake3 import blake3
 
 from millrace.errors import Invalid, NotFound
-from millrace.events import canonical_json
+from millrace.packages import package_digest
 from serving.domain.endpoint import Spec
 from serving.domain.package import (
     GOLDEN,
@@ -52,11 +52,6 @@ class ReadableStore(Protocol):
         """Return a part of an object."""
 
 
-def package_digest(files: list[dict[str, Any]]) -> str:
-    """Return the BLAKE3 of the canonical JSON of a package's files {path, digest, size}, sorted by path."""
-    return blake3(canonical_json(sorted(files, key=lambda file: file["path"]))).hexdigest()
-
-
 class PackageFetcher:
     """Fetches packages of at most `max_bytes`."""
 
@@ -78,7 +73,10 @@ class PackageFetcher:
             {"path": name, "digest": await self._copy(f"{prefix}/{name}", size, into / name), "size": size}
             for name, size in sorted(sizes.items())
         ]
-        if package_digest(files) != spec.digest:
+        if (
+            package_digest((str(file["path"]), str(file["digest"]), int(str(file["size"]))) for file in files)
+            != spec.digest
+        ):
             raise DamagedPackage(f"the files below {prefix} do not have the package's digest")
         return await asyncio.to_thread(promises, into)
 

@@ -15,6 +15,7 @@ from millrace.errors import Corrupt, Invalid, MillraceError
 from millrace.events.envelope import canonical_json
 from millrace.failpoints import fp
 from millrace.objects import ObjectStore
+from millrace.packages import package_digest, package_prefix
 from trainer.domain.jobs import Artifact, Checkpoint, Job
 
 log = structlog.get_logger(__name__)
@@ -78,8 +79,8 @@ async def store_package(
     if missing:
         raise Invalid(f"the model package has no {missing[0]}")
     about = await asyncio.to_thread(_json, folder / "package.json")
-    digest = blake3(canonical_json(listed)).hexdigest()
-    prefix = f"{job.project}/models/{digest}"
+    digest = package_digest((entry["path"], entry["digest"], entry["size"]) for entry in listed)
+    prefix = package_prefix(job.project, digest)
     await fp("train.T8.before")
     await _upload(store, prefix, folder, during="train.T8.during")
     key = await _store_reference(store, job.project, reference)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from catalog.application.fsck.report import Report, every
 from catalog.application.lake import Lake
-from catalog.application.models import package_digest
+from catalog.application.models import digest_of
 from catalog.application.ports import Documents
 from catalog.domain.models import ModelVersion
 
@@ -30,7 +30,7 @@ async def check_models(report: Report, *, documents: Documents, lake: Lake) -> N
 
 async def _check_version(version: ModelVersion, report: Report, *, documents: Documents, lake: Lake) -> None:
     where = f"model:{version.model}@{version.version}"
-    report.expect(package_digest(version.files) == version.digest, "I8", "the digest is not the file list's", where)
+    report.expect(digest_of(version.files) == version.digest, "I8", "the digest is not the file list's", where)
     for file in version.files:
         size = await lake.size_of(f"{version.prefix}/{file.path}")
         report.expect(size == file.size, "I8", f"{file.path} has {size} bytes instead of {file.size}", where)

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from millrace.documents import translated
+from millrace.documents.failures import translated
 
 T = TypeVar("T")
 
