@@ -70,13 +70,10 @@ class PackageFetcher:
             raise BadPackage(f"the package's prefix is not {prefix}")
         sizes = await self._sizes(f"{prefix}/")
         files = [
-            {"path": name, "digest": await self._copy(f"{prefix}/{name}", size, into / name), "size": size}
+            (name, await self._copy(f"{prefix}/{name}", size, into / name), size)
             for name, size in sorted(sizes.items())
         ]
-        if (
-            package_digest((str(file["path"]), str(file["digest"]), int(str(file["size"]))) for file in files)
-            != spec.digest
-        ):
+        if package_digest(files) != spec.digest:
             raise DamagedPackage(f"the files below {prefix} do not have the package's digest")
         return await asyncio.to_thread(promises, into)
 
