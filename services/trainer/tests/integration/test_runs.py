@@ -118,6 +118,34 @@ async def test_the_cache_lease_is_given_back(lab: Any) -> None:
     assert lab.neighbours.leases == {}
 
 
+async def test_a_cache_lease_that_is_lost_is_taken_again(lab: Any, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    async with lab.trainer(renew_seconds=0.1):
+        run = await lab.request(params={"epochs": 1, "gate": str(gate)})
+        await lab.until(run, State.RUNNING)
+        lab.neighbours.leases.clear()
+        while not lab.neighbours.leases:
+            await asyncio.sleep(0.02)
+        lab.neighbours.ready = False
+        lab.neighbours.leases.clear()
+        while (job := await lab.job(run)).lease is not None:
+            await asyncio.sleep(0.02)
+        assert job.state is State.RUNNING
+        gate.touch()
+        await lab.until(run, State.COMPLETED)
+
+
+async def test_an_error_of_our_own_does_not_spin(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("unforeseen")
+
+    monkeypatch.setattr("trainer.application.attempt.environment", broken)
+    async with lab.trainer(attempts=2):
+        run = await lab.request(params={"epochs": 1})
+        job = await lab.until(run, State.FAILED)
+    assert (job.attempt, job.reason) == (2, "an error of the trainer itself: KeyError")
+
+
 async def test_a_second_run_waits_for_the_slot_and_says_for_whom(lab: Any, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     async with lab.trainer():

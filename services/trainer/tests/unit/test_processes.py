@@ -91,7 +91,7 @@ async def test_terminate_asks_and_kill_ends(tmp_path: Path) -> None:
 
 
 async def test_limits_hold(tmp_path: Path) -> None:
-    code = "import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE)[0], resource.getrlimit(resource.RLIMIT_CORE)[1])"
+    code = "import resource as r; print(r.getrlimit(r.RLIMIT_NOFILE)[0], r.getrlimit(r.RLIMIT_CORE)[1])"
     child = await GroupProcesses(CLOCK, limits={"nofile": 128, "core": 0, "nice": 3}).spawn(python(tmp_path, code))
     out, _ = await drained(child)
     assert out == [b"128 0"]

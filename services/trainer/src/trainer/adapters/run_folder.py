@@ -86,8 +86,9 @@ class FilesystemFolders:
     def _prepare(self, job: Job) -> FilesystemRunFolder:
         base = self._runs / job.run / str(job.fence)
         shutil.rmtree(base, ignore_errors=True)
+        self._runs.mkdir(mode=0o700, parents=True, exist_ok=True)
         (base / "work" / "tmp").mkdir(parents=True)
-        self._spools.mkdir(parents=True, exist_ok=True)
+        self._spools.mkdir(mode=0o700, parents=True, exist_ok=True)
         facts = {
             "run": job.run,
             "project": job.project,

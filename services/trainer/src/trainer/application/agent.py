@@ -12,6 +12,7 @@ from millrace.clock import Clock
 from millrace.documents.ports import Transact
 from millrace.leases.ports import Lease
 from millrace.runtime import Reconciler
+from trainer.application import metrics
 from trainer.application.attempt import Attempt, World
 from trainer.application.moves import move_held
 from trainer.application.ports import Inventory, Queue, TrainerUnit
@@ -95,6 +96,8 @@ class Agent:
 
         ended = await self._transact(work)
         self._looked = self._clock.monotonic()
+        for kind in ("gpu", "cpu"):
+            metrics.DEVICES.labels(kind).set(sum(device.kind == kind for device in devices))
         log.info("node registered", node=self.node, token=lease.token, devices=len(devices), reclaimed=ended)
         self._on_change()
 

@@ -18,7 +18,7 @@ from millrace.errors import Corrupt, Fenced, Invalid, MillraceError, NotFound
 from millrace.failpoints import fp
 from millrace.objects import ObjectStore
 from millrace.telemetry import span
-from trainer.application import facts, told
+from trainer.application import facts, metrics, told
 from trainer.application.environment import environment
 from trainer.application.folders import Folders, RunFolder
 from trainer.application.moves import move_held
@@ -111,6 +111,9 @@ class Attempt:
                 await self._interrupted(f"could not be carried out here: {error.message}")
             except OSError as error:
                 await self._interrupted(f"could not be carried out here: {type(error).__name__}: {error}")
+            except Exception as error:
+                log.exception("attempt broke")
+                await self._broke(f"an error of the trainer itself: {type(error).__name__}", None, final=False)
 
     async def _run(self, folder: RunFolder) -> None:
         world, job = self._world, self.job
@@ -166,6 +169,7 @@ class Attempt:
             return moved
 
         self.job = await self._world.transact(work)
+        metrics.STARTED.labels(self.job.component).inc()
         await fp("train.T3.after")
         log.info("process started", component=self.job.component, pid=child.process.pid, attempt=self.job.attempt)
 
@@ -328,6 +332,7 @@ class Attempt:
                 delay = min(delay * 2, 5.0)
             else:
                 if self.job.state is not State.RUNNING:
+                    metrics.ENDED.labels(str(self.job.state)).inc()
                     self._world.after()
                 return
 

@@ -11,8 +11,8 @@ from millrace.errors import MillraceError
 from millrace.failpoints import fp
 from trainer.application.ports import Cache, Queue, TrainerUnit
 from trainer.domain import jobs
-from trainer.domain.jobs import HELD, Job, State
-from trainer.errors import LeaseGone
+from trainer.domain.jobs import HELD, CacheLease, Job, State
+from trainer.errors import LeaseGone, NotCached
 
 log = structlog.get_logger(__name__)
 
@@ -45,12 +45,29 @@ class LeaseKeeper:
         try:
             await self._cache.renew(job)
         except LeaseGone as error:
-            log.warning("cache lease is gone", run=job.run, lease=job.lease.id if job.lease else None)
-            reason = error.message
-            await self._transact(lambda uow: _lost(uow, job.run, reason))
+            log.warning("cache lease is gone", run=job.run, reason=error.message)
+            await self._replace(job, error.message)
         except MillraceError as error:
             if not error.transient:
                 raise
+
+    async def _replace(self, job: Job, reason: str) -> None:
+        """Take another lease on the same path; without one a run that waits for a device waits for the cache again."""
+        try:
+            lease = await self._cache.acquire(job)
+        except MillraceError as error:
+            if error.transient and not isinstance(error, NotCached):
+                raise
+            told = f"{reason}; {error.message}"
+            await self._transact(lambda uow: _lost(uow, job.run, told))
+        else:
+            await self._transact(lambda uow: _found(uow, job.run, lease))
+
+
+async def _found(uow: TrainerUnit, run: str, lease: CacheLease) -> None:
+    job = await uow.jobs.get(run)
+    if job is not None and job.state in {State.READY, *HELD}:
+        await uow.jobs.save(jobs.leased_again(job, lease))
 
 
 async def _forget(uow: TrainerUnit, run: str) -> None:

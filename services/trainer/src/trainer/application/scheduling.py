@@ -13,7 +13,7 @@ from millrace.documents.ports import Transact
 from millrace.errors import MillraceError
 from millrace.failpoints import fp, fp_sync
 from millrace.leases.ports import Lease
-from trainer.application import facts
+from trainer.application import facts, metrics
 from trainer.application.ports import Cache, Queue, TrainerUnit
 from trainer.domain import jobs, plan
 from trainer.domain.devices import Node, Slot
@@ -23,6 +23,8 @@ from trainer.errors import IllegalMove
 log = structlog.get_logger(__name__)
 
 AT_ONCE = 16
+IN_SIGHT = 64
+"""Runs that reach for their cache lease in one step, the next ones in order: a lease pins its version at the site."""
 
 
 class Scheduler:
@@ -46,8 +48,9 @@ class Scheduler:
 
     async def step(self, lease: Lease) -> None:
         """Bring the queue forward as far as it goes now."""
-        waiting = await self._queue.in_state(State.WAITING)
-        await asyncio.gather(*(self._reach(job) for job in waiting))
+        waiting = sorted(await self._queue.in_state(State.WAITING), key=lambda job: (-job.priority, job.ticket))
+        metrics.WAITING.labels("cache").set(len(waiting))
+        await asyncio.gather(*(self._reach(job) for job in waiting[:IN_SIGHT]))
         if await self._queue.in_state(State.READY):
             await self._grant(lease)
 
@@ -83,6 +86,7 @@ async def grant_round(uow: TrainerUnit, on_grant: Callable[[], None]) -> int:
     nodes = {node.name: node for node in await uow.nodes.all()}
     wishes = tuple(plan.Wish(job.run, job.gpus, job.priority, job.ticket) for job in ready.values())
     decided = plan.plan(plan.State(tuple(nodes.values()), wishes))
+    metrics.WAITING.labels("device").set(len(decided.explanations))
     for made in decided.allocations:
         fence = await uow.next("fence")
         job = ready[made.run]

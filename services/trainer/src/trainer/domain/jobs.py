@@ -180,6 +180,12 @@ def unleased(job: Job, reason: str) -> Job:
     return _moved(job, state=State.WAITING, lease=None, reason=reason)
 
 
+def leased_again(job: Job, lease: CacheLease) -> Job:
+    """Return a job whose lost cache lease was replaced before anybody noticed."""
+    _require(job, State.READY, *HELD)
+    return _moved(job, lease=lease)
+
+
 def told(job: Job, reason: str) -> Job:
     """Return a held job with a note of what it is at."""
     _require(job, *HELD)
