@@ -11,6 +11,7 @@ from cache_manager.application.housekeeping import age
 from cache_manager.application.leases import AcquireLease, acquire_lease
 from cache_manager.domain.charge import Charge
 from cache_manager.domain.entry import Asked
+from millrace import failpoints
 from millrace.clock import new_id
 
 pytestmark = pytest.mark.servers
@@ -126,3 +127,19 @@ async def test_capacity_is_never_exceeded_under_random_wishes(lab: Any) -> None:
         on_disk = sum(path.stat().st_size for path in lab.site.rglob("*.png"))
         assert on_disk <= (await lab.charged(managers[0])).bytes <= capacity, seed
     assert await lab.violations(managers[0]) == []
+
+
+async def test_a_full_file_system_is_waited_for_and_leaves_no_charge(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    manager, version = await lab.manager(), await lab.version()
+    monkeypatch.setattr(failpoints, "_ARMED", failpoints.parse("fill.C3.after=enospc"))
+    monkeypatch.setattr(failpoints, "_HITS", {})
+    await lab.ask(manager, version)
+
+    waiting = await lab.until_state(manager, lab.key(version), "WAIT_SPACE")
+    charged = await lab.charged(manager)
+    await lab.until_state(manager, lab.key(version), "READY")
+
+    assert "no space left" in waiting.reason
+    assert charged in {Charge(), waiting.charge}
+    assert await lab.event_types() == ["cache.ready"]
+    assert await lab.violations(manager) == []

@@ -10,6 +10,7 @@ import structlog
 from millrace.clock import Clock
 from millrace.errors import Fenced, MillraceError
 from millrace.leases.ports import Lease, Leases
+from millrace.tasks import cancel_and_wait
 
 log = structlog.get_logger(__name__)
 
@@ -27,9 +28,7 @@ async def while_held(lease: Lease, work: Awaitable[None], *, leases: Leases, clo
     try:
         await asyncio.wait({working, beating}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (working, beating):
-            task.cancel()
-        await asyncio.gather(working, beating, return_exceptions=True)
+        await cancel_and_wait((working, beating))
     if working.cancelled():
         raise Fenced(f"lease {lease.name} was lost while working", lease=lease.name)
     working.result()

@@ -61,7 +61,9 @@ class DiskSite:
         except DeadlineExceeded:
             return f"{self.root} does not answer"
         if owner is None:
-            return f"{self.root} is not marked as a site: is the export mounted?"
+            return (
+                f"{self.root} is not marked as this site: is the export mounted? (If it is new, define the site again.)"
+            )
         return None if owner == self.site else f"{self.root} belongs to site {owner}"
 
     def path(self, key: EntryKey) -> Path:

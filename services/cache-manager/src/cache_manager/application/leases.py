@@ -13,6 +13,7 @@ from cache_manager.application.requests import RequestCache, request_cache
 from cache_manager.application.world import World
 from cache_manager.domain.entry import Asked, Cause, Entry, Grant
 from cache_manager.domain.names import EntryKey, LeaseName, parse_lease
+from cache_manager.domain.states import PUBLISHED
 from cache_manager.errors import EntryNotReady, LeaseLost, SiteNotFound
 from millrace.clock import new_id
 
@@ -134,7 +135,7 @@ async def release_lease(lease: str, project: str, *, world: World) -> None:
 async def expire_leases(world: World) -> None:
     """End the leases whose beat this process has seen unchanged for longer than a lease lasts."""
     now = world.clock.monotonic()
-    leased = await world.entries.find({"leased": True})
+    leased = await world.entries.find({"leased": True, "state": tuple(PUBLISHED)})
     grants = [(entry, run, grant) for entry in leased for run, grant in entry.leases.items()]
     world.grants.keep({(entry.id, run) for entry, run, _ in grants})
     for entry, run, grant in grants:

@@ -73,3 +73,4 @@ async def _give_back(entry: Entry, move: Move, lease: Lease, world: World) -> No
         await uow.entries.move(entry, move, charge=Charge(), reason="", attempts=0, retry_at=None, progress=0.0)
 
     await world.transact(work)
+    world.kick()

@@ -10,9 +10,15 @@ from cache_manager.application.leases import expire_leases
 from cache_manager.application.worker import attend, due
 from cache_manager.application.world import World
 from cache_manager.domain.entry import Entry
+from cache_manager.domain.plan import Step
 from millrace.errors import MillraceError
+from millrace.tasks import cancel_and_wait
 
 log = structlog.get_logger(__name__)
+
+TRANSFERS = frozenset({Step.QUEUE, Step.FILL, Step.REPAIR})
+CHORES = 8
+"""Evictions and the like at once; they never wait behind long fills."""
 
 
 class Attendance:
@@ -20,7 +26,8 @@ class Attendance:
 
     def __init__(self, world: World, *, fills: int) -> None:
         self._world = world
-        self._room = asyncio.Semaphore(fills)
+        self._transfers = asyncio.Semaphore(fills)
+        self._chores = asyncio.Semaphore(CHORES)
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def step(self) -> None:
@@ -29,16 +36,17 @@ class Attendance:
         restless = await self._world.entries.restless()
         self._world.rests.keep({entry.id for entry in restless})
         for entry in restless:
-            if entry.id not in self._tasks and due(entry, self._world) is not None:
-                self._start(entry)
+            step = due(entry, self._world) if entry.id not in self._tasks else None
+            if step is not None:
+                self._start(entry, self._transfers if step in TRANSFERS else self._chores)
 
-    def _start(self, entry: Entry) -> None:
-        task = asyncio.create_task(self._attend(entry), name=f"attend {entry.id}")
+    def _start(self, entry: Entry, room: asyncio.Semaphore) -> None:
+        task = asyncio.create_task(self._attend(entry, room), name=f"attend {entry.id}")
         self._tasks[entry.id] = task
         task.add_done_callback(lambda _: self._tasks.pop(entry.id, None))
 
-    async def _attend(self, entry: Entry) -> None:
-        async with self._room:
+    async def _attend(self, entry: Entry, room: asyncio.Semaphore) -> None:
+        async with room:
             try:
                 await attend(entry, self._world)
             except MillraceError as error:
@@ -53,7 +61,4 @@ class Attendance:
 
     async def close(self) -> None:
         """Stop all work; leases that are held end with it."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait(list(self._tasks.values()))

@@ -12,6 +12,7 @@ from cache_manager.domain.entry import Entry
 from cache_manager.errors import WithdrawnError
 from millrace.errors import Fenced
 from millrace.failpoints import fp_sync
+from millrace.tasks import cancel_and_wait
 
 
 class Progress:
@@ -46,9 +47,7 @@ async def reported(entry: Entry, progress: Progress, work: Awaitable[Filled], wo
     try:
         await asyncio.wait({working, telling}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (working, telling):
-            task.cancel()
-        await asyncio.gather(working, telling, return_exceptions=True)
+        await cancel_and_wait((working, telling))
     if working.cancelled():
         telling.result()
     return working.result()

@@ -10,6 +10,7 @@ from ingest.application.world import World
 from ingest.domain.jobs import ENDED, Cause, Job
 from ingest.domain.places import Zone
 from millrace.clock import Clock
+from millrace.errors import MillraceError
 from millrace.events import DataLanded, encode
 from millrace.events.envelope import AnyEvent
 
@@ -45,11 +46,26 @@ async def receive_landing(event: AnyEvent, *, uow: Unit, clock: Clock) -> None:
 
 
 async def look_at_zones(world: World) -> None:
-    """Make jobs of finished batches that no job has taken in: a lost event only delays."""
+    """Make jobs of finished batches that no job has taken in: a lost event only delays.
+
+    Raises:
+        MillraceError: the first zone's failure, after all others were looked at.
+    """
+    failures: list[MillraceError] = []
     for zone in world.zones:
-        for batch in await world.places.batches(zone.place, limit=world.limits.batches):
-            if not await _taken(zone, batch, world):
-                await _take(zone, batch, world)
+        try:
+            await _look_at(zone, world)
+        except MillraceError as error:
+            log.warning("a landing zone cannot be looked at", zone=zone.place.uri, reason=error.message)
+            failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+async def _look_at(zone: Zone, world: World) -> None:
+    for batch in await world.places.batches(zone.place, limit=world.limits.batches):
+        if not await _taken(zone, batch, world):
+            await _take(zone, batch, world)
 
 
 async def _taken(zone: Zone, batch: Batch, world: World) -> bool:

@@ -8,7 +8,7 @@ from itertools import groupby
 
 import structlog
 
-from ingest.application import announce
+from ingest.application import announce, metrics
 from ingest.application.ports import Unit
 from ingest.application.working import work_on
 from ingest.application.world import World
@@ -16,6 +16,7 @@ from ingest.domain.jobs import ENDED, Job, Move, backoff
 from millrace.errors import Fenced, MillraceError, Unavailable
 from millrace.leases.holding import while_held
 from millrace.leases.ports import Lease
+from millrace.tasks import cancel_and_wait
 from millrace.telemetry import span
 
 log = structlog.get_logger(__name__)
@@ -63,10 +64,7 @@ class Attendance:
 
     async def close(self) -> None:
         """Stop all work; leases that are held end with it."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait(list(self._tasks.values()))
 
 
 def due(job: Job, world: World) -> bool:
@@ -121,6 +119,7 @@ async def _record(job_id: str, error: MillraceError, lease: Lease, world: World)
         attempts = job.attempts + 1
         pause = backoff(attempts, first=world.limits.first_retry, last=world.limits.last_retry)
         reason = f"attempt {attempts} failed: {error.message[:MAX_REASON]}; tried again in {pause:g} s"
+        metrics.RETRIES.labels(error.code).inc()
         await world.jobs.note(job, attempts=attempts, reason=reason, updated_at=world.clock.now())
         return False
 
@@ -132,6 +131,7 @@ async def _record(job_id: str, error: MillraceError, lease: Lease, world: World)
         announce.failed(failed, uow=uow)
 
     await world.transact(work)
+    metrics.JOBS.labels("failed").inc()
     return True
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from ingest.application import announce
+from ingest.application import announce, metrics
 from ingest.application.ports import Built, Committed, Head, Landing, Unit
 from ingest.application.world import World
 from ingest.domain.jobs import Job, Move, State
@@ -114,4 +114,7 @@ async def _complete(job: Job, version: Committed, lease: Lease, world: World) ->
         announce.completed(done, version, uow=uow)
 
     await world.transact(work)
+    metrics.JOBS.labels("completed").inc()
+    metrics.FILES.inc(job.files)
+    metrics.BYTES.inc(job.bytes)
     log.info("ingested", job=job.id, dataset=job.dataset, version=version.version, files=version.files)
