@@ -5,7 +5,8 @@
 Each seed splits the 1,797 digits of scikit-learn anew into training (1000), holdout (400) and traffic (397) and plays
 the life of one model: ten clean windows of 100 rows against the 400-row holdout reference; shifted windows (rotated
 by 30 degrees, inverted, noise of 0.1) until the alarm; labels for 75 random and 75 low-margin samples of them; a second
-model, and ten shifted windows against the 75-row reference made of the random half, its answers cross-fitted. All
+model, and ten shifted windows against the 75-row reference made of the random half, its answers cross-fitted and its
+reconstruction basis fitted on the other training rows, as the `classifier` component does. All
 features, tests, corrections and selections are the product's own (`drift_monitor.domain`, `millrace.reference`).
 
 Variants of the traffic: `fixed` draws each window without replacement from 397 pictures that were shifted once, so
@@ -54,7 +55,7 @@ from millrace.reference import (
 )
 
 Array = NDArray[Any]
-ROWS, WINDOWS, QUEUE, FOLDS = 100, 10, 150, 5
+ROWS, WINDOWS, QUEUE, FOLDS = 100, 10, 150, 3
 SPENDING = AlphaSpending(budget=1.0, planned=43_200)
 RULES = Rules()
 CLASSES = tuple(str(digit) for digit in range(10))
@@ -83,7 +84,8 @@ class Tally:
 
 def quantised(images: Array) -> Array:
     """Return images as they come back from 8-bit PNG files."""
-    return (np.rint(np.clip(images, 0, 1) * 255) / 255).astype(np.float32)
+    levels: Array = (np.rint(np.clip(images, 0, 1) * 255) / 255).astype(np.float32)
+    return levels
 
 
 def shifted(images: Array, rng: np.random.Generator) -> Array:
@@ -249,8 +251,7 @@ class Life:
                 self.kind, np.concatenate([base_x, random[~out]]), np.concatenate([base_y, random_labels[~out]])
             )
             answers[out] = sibling(random[out])
-        trained = np.concatenate([base_x, random])
-        base = reference_of(trained, random, answers, random_labels, crossed=True)
+        base = reference_of(base_x, random, answers, random_labels, crossed=True)
         alarms = 0
         for _ in range(WINDOWS):
             alarms += self.window(base, second, drifted=True)[1].alert

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -46,6 +47,12 @@ from millrace_stack.servers.nats import NatsServer
 from . import builders
 
 DEADLINE = 30.0
+LEAKY = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+"""For tests that stop a service in the middle of its work: PyMongo 4.20 leaves the socket of a call that is cancelled
+to the garbage collector. A real service ends its process then."""
 
 
 class Broker:
@@ -347,3 +354,4 @@ async def stage(  # noqa: PLR0917 - fixtures
     await made.stop()
     await raw.close()
     await store.close()
+    gc.collect()

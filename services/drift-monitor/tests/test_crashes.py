@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import subprocess
 import sys
@@ -27,9 +26,9 @@ from millrace.inference import InferenceBatch
 from millrace.reference import load
 
 from . import builders
-from .conftest import Broker, Stage
+from .conftest import LEAKY, Broker, Stage
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(240), *LEAKY]
 
 
 async def prepared(stage: Stage, rng: np.random.Generator) -> tuple[str, str]:
@@ -103,8 +102,6 @@ async def test_a_thousand_duplicated_and_shuffled_batches_count_once(stage: Stag
     assert await stage.fsck() == []
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sockets of a stop while connecting
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 async def test_restarts_at_any_moment_change_nothing(stage: Stage) -> None:
     """The process stops and starts while batches stream in, and a takeover repeats what was not acknowledged."""
     rng = np.random.default_rng(4)
@@ -117,7 +114,6 @@ async def test_restarts_at_any_moment_change_nothing(stage: Stage) -> None:
             await stage.send(one)
         await asyncio.sleep(float(rng.uniform(0, 0.15)))
         await stage.restart(wait=start == 32)
-        gc.collect()
     await stage.counted(sum(map(len, sent)))
     await settled(stage)
     assert await actual_counts(stage) == await expected_counts(stage, key, sent)

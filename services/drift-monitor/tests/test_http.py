@@ -8,9 +8,9 @@ import pytest
 
 from millrace.http import ANONYMOUS_PATHS, enumerate_routes
 
-from .conftest import Stage
+from .conftest import LEAKY, Stage
 
-pytestmark = [pytest.mark.servers]
+pytestmark = [pytest.mark.servers, *LEAKY]
 
 
 async def test_every_route_has_its_guard(stage: Stage) -> None:

@@ -17,5 +17,7 @@ def is_picture(shape: tuple[int, ...]) -> bool:
 
 def pixels(row: NDArray[np.float32], scale: float = 255.0) -> NDArray[np.uint8]:
     """Return one row as 8-bit levels, (H, W) or (H, W, 3): exact for inputs that were 8-bit levels over `scale`."""
-    levels = np.clip(np.rint(np.nan_to_num(row.astype(np.float64)) * scale), 0, 255).astype(np.uint8)
+    levels = np.clip(np.rint(np.nan_to_num(row.astype(np.float64), posinf=1e30, neginf=-1e30) * scale), 0, 255).astype(
+        np.uint8
+    )
     return levels[:, :, 0] if levels.ndim == 3 and levels.shape[2] == 1 else levels
