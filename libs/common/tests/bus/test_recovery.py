@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from nats.errors import Error as NatsError
 
 from millrace.bus import Bus, RawMessage, Subscription
 from millrace.bus.provision import Provisioner
@@ -129,6 +130,47 @@ async def test_a_wiped_broker_gets_everything_again_and_each_effect_happens_once
     await eventually(stored_again, seconds=30)
     ids += await services.say(3)
     await eventually(lambda: services.everything_once(ids))
+
+
+async def test_an_old_acknowledgement_does_not_settle_a_new_message(
+    provisioner: Provisioner, broker: Any, raw: Any, buses: Callable[..., Bus], eventually: Eventually
+) -> None:
+    """A handler outlives the wipe of the store: what it settles has the same number as another message by then."""
+    release = asyncio.Event()
+    tries: list[str] = []
+    done: list[str] = []
+
+    async def handler(event: Any) -> None:
+        tries.append(event.subject)
+        if event.subject == "old":
+            await release.wait()
+        elif tries.count("new") == 1:
+            raise Unavailable("not yet")
+        done.append(event.subject)
+
+    bus = buses(service="ingest", servers=broker.url)
+    bus.subscribe([Subscription(DURABLE, DataLanded, handler, transactional=False)])
+    await bus.start()
+    await bus.wait_ready(10)
+    await raw.jetstream().publish(SUBJECT, encode(landed(subject="old")))
+    await eventually(lambda: tries == ["old"])
+    broker.kill()
+    broker.wipe()
+    broker.start()
+    await eventually(bus.health)
+    await bus.wait_ready(15)
+
+    new = encode(landed(subject="new"))
+
+    async def published() -> bool:
+        with contextlib.suppress(NatsError, TimeoutError):
+            return bool((await raw.jetstream().publish(SUBJECT, new, headers={"Nats-Msg-Id": "new"})).seq == 1)
+        return False
+
+    await eventually(published)
+    await eventually(lambda: "new" in tries)
+    release.set()
+    await eventually(lambda: sorted(done) == ["new", "old"])
 
 
 async def test_a_deleted_consumer_is_noticed_and_its_successor_used(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import trace
@@ -132,8 +133,6 @@ async def test_turns_are_taken_in_order_and_survive_cancellation() -> None:
 
 
 def test_the_span_is_a_child_of_the_event_and_logs_carry_its_ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    import structlog
-
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -168,3 +167,4 @@ def test_without_a_parent_the_span_is_a_root(parent: str | None) -> None:
     event = landed().model_copy(update={"traceparent": parent})
     with tracing.Consuming(event, durable="d", stream="EVENTS"):
         pass
+    structlog.contextvars.clear_contextvars()

@@ -35,12 +35,22 @@ class Acks:
 
     async def nak(self, reply: str, delay: float) -> None:
         """Ask for another delivery after `delay` seconds."""
-        await self._connection.publish(reply, b"-NAK " + json.dumps({"delay": int(delay * 1e9)}).encode())
+        await self._send(reply, b"-NAK " + json.dumps({"delay": int(delay * 1e9)}).encode())
 
     async def term(self, reply: str) -> None:
         """Ask for no further delivery."""
-        await self._connection.publish(reply, b"+TERM")
+        await self._send(reply, b"+TERM")
 
     async def working(self, reply: str) -> None:
         """Start the acknowledgement period anew."""
-        await self._connection.publish(reply, b"+WPI")
+        await self._send(reply, b"+WPI")
+
+    async def _send(self, reply: str, word: bytes) -> None:
+        """Send now or not at all: kept for a later connection, it might meet another message of the same number.
+
+        Raises:
+            Unavailable: not connected.
+        """
+        if not self._connection.is_connected:
+            raise Unavailable("not connected to NATS")
+        await self._connection.publish(reply, word)

@@ -11,6 +11,7 @@ import structlog
 from faststream.nats import JStream, NatsBroker, PullSub
 
 from millrace.bus import jetstream, metrics
+from millrace.bus.lives import Lives
 from millrace.bus.pull import PullSubscription
 from millrace.bus.replies import Replies
 from millrace.bus.subscription import Handled, Subscription
@@ -38,11 +39,13 @@ class Consumption:
         handler: Handler,
         *,
         replies: Callable[[], Replies],
+        lives: Lives,
     ) -> None:
         self.durable = subscription.durable
         self.reason: str | None = "not started"
         self._broker = broker
         self._replies = replies
+        self._lives = lives
         self._consumer = consumer
         self._wanted = asyncio.Event()
         self._batch = subscription.batch
@@ -101,6 +104,7 @@ class Consumption:
 
     async def _look(self) -> None:
         info = await jetstream.consumer_info(self._replies(), self._consumer.stream, self.durable)
+        self._lives.seen(self.durable, str(info["created"]))
         metrics.LAG.labels(self.durable).set(info.get("num_pending", 0))
         metrics.UNSETTLED.labels(self.durable).set(info.get("num_ack_pending", 0))
         if self._pull is None and not self._closing:

@@ -42,6 +42,13 @@ class Position:
     pending: int
 
 
+def address(reply: str) -> tuple[str, str, str]:
+    """Return stream, durable and the number of the delivery, as text: the quick look at a reply subject."""
+    tokens = reply.split(".", 8)
+    start = 2 if reply.count(".") < 9 else 4
+    return tokens[start], tokens[start + 1], tokens[start + 2]
+
+
 def position(reply: str) -> Position:
     """Parse `$JS.ACK.<stream>.<durable>.<delivered>.<sequence>.<consumer sequence>.<time>.<pending>`.
 

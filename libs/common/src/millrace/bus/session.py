@@ -19,10 +19,11 @@ from faststream.nats import NatsBroker
 from faststream.nats.security import NatsNKey
 from nats.aio.client import Client
 
-from millrace.bus import metrics
+from millrace.bus import jetstream, metrics
 from millrace.bus.acks import Acks
 from millrace.bus.codec import CloudEventsCodec
 from millrace.bus.consumption import Consumption, Handler
+from millrace.bus.lives import Lives
 from millrace.bus.replies import Replies
 from millrace.bus.settle import Settler
 from millrace.bus.subscription import Subscription
@@ -79,6 +80,7 @@ class Session:
     ) -> None:
         self.closed = asyncio.Event()
         self.consumptions: list[Consumption] = []
+        self.lives = Lives(self._created)
         self._replies: Replies | None = None
         self._acks: Acks | None = None
         self._service = service
@@ -116,6 +118,9 @@ class Session:
         }
         self._settler: Settler | None = None
 
+    async def _created(self, stream: str, durable: str) -> str:
+        return str((await jetstream.consumer_info(self.replies, stream, durable))["created"])
+
     def _settle(self, msg: Any, *, context: Any) -> Any:
         if self._settler is None:
             raise Unavailable("the session is not open")
@@ -129,7 +134,7 @@ class Session:
     def add(self, subscription: Subscription, consumer: Consumer, handler: Handler) -> None:
         """Consume a durable once the session is open."""
         self.consumptions.append(
-            Consumption(self.broker, subscription, consumer, handler, replies=lambda: self.replies)
+            Consumption(self.broker, subscription, consumer, handler, replies=lambda: self.replies, lives=self.lives)
         )
 
     async def open(self) -> None:
@@ -142,6 +147,7 @@ class Session:
             service=self._service,
             acks=self._acks,
             publisher=self._publisher,
+            lives=self.lives,
             ack_wait=self._ack_wait,
             attempts=self._attempts,
         )
@@ -192,9 +198,11 @@ class Session:
 
     async def _disconnected(self) -> None:
         metrics.CONNECTED.set(0)
+        self.lives.broken()
         if self._replies is not None:
             self._replies.broken()
-        log.warning("disconnected from NATS")
+        if self._ending is None:
+            log.warning("disconnected from NATS")
 
     async def _reconnected(self) -> None:
         metrics.CONNECTED.set(1)

@@ -14,10 +14,12 @@ import structlog
 from faststream import BaseMiddleware
 from faststream.message import StreamMessage
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 
 from millrace.bus import dead_letters
 from millrace.bus.acks import Acks
-from millrace.bus.messages import Position, position
+from millrace.bus.lives import Life, Lives
+from millrace.bus.messages import Position, address, position
 from millrace.bus.metrics import HANDLED, REDELIVERED
 from millrace.bus.names import dead_letter_subject
 from millrace.bus.verdict import Refuse, Retry, delay_after, judge
@@ -34,45 +36,57 @@ CANCELLED_DELAY = 0.2
 class Settler:
     """Settles the deliveries of one connection."""
 
-    def __init__(self, *, service: str, acks: Acks, publisher: Publisher, ack_wait: float, attempts: int) -> None:
+    def __init__(
+        self, *, service: str, acks: Acks, publisher: Publisher, lives: Lives, ack_wait: float, attempts: int
+    ) -> None:
         self.acks = acks
+        self.lives = lives
         self.heartbeat = ack_wait / 3
         self._service = service
         self._publisher = publisher
         self._attempts = attempts
-        self._done: dict[str, Any] = {}
+        self._counters: dict[tuple[str, str], Any] = {}
 
     def __call__(self, msg: Any, *, context: Any) -> SettleMiddleware:
         """Return the middleware of one message; FastStream calls this."""
         return SettleMiddleware(msg, context=context, settler=self)
 
-    async def succeeded(self, message: Msg) -> None:
+    async def settle(self, message: Msg, life: Life, error: BaseException | None, event: AnyEvent | None) -> None:
+        """End a delivery. What cannot be settled now comes again after the acknowledgement period."""
+        stream, durable, delivered = address(message.reply)
+        if delivered != "1":
+            REDELIVERED.labels(durable).inc()
+        try:
+            if not await self.lives.lasts(life, stream, durable):
+                outcome = "outlived"
+            elif error is None:
+                outcome = await self._succeeded(message)
+            elif isinstance(error, Exception):
+                outcome = await self._failed(message, error, event)
+            else:
+                await self.acks.nak(message.reply, CANCELLED_DELAY)
+                outcome = "cancelled"
+        except (MillraceError, NatsError) as failure:
+            log.warning("delivery not settled; it comes again", subject=message.subject, reason=str(failure))
+            outcome = "unsettled"
+        self._count(durable, outcome)
+
+    async def _succeeded(self, message: Msg) -> str:
         """Acknowledge. Should the answer be lost, the message comes again and the inbox knows it."""
         await fp("commit.D11.before")
-        try:
-            await self.acks.ack(message.reply)
-        except MillraceError as error:
-            log.warning("acknowledgement not confirmed", subject=message.subject, reason=error.message)
-            self._count(message, "unconfirmed")
-        else:
-            self._count(message, "acked")
+        await self.acks.ack(message.reply)
         await fp("commit.D11.after")
+        return "acked"
 
-    async def failed(self, message: Msg, error: BaseException, event: AnyEvent | None) -> None:
+    async def _failed(self, message: Msg, error: Exception, event: AnyEvent | None) -> str:
         """Retry later, or refuse for good."""
         at = position(message.reply)
         verdict = judge(error, at.delivered, attempts=self._attempts)
         if isinstance(verdict, Retry):
-            await self._retry(message, at, verdict.delay, error)
-        else:
-            await self._refuse(message, at, verdict, error, event)
+            return await self._retry(message, at, verdict.delay, error)
+        return await self._refuse(message, at, verdict, error, event)
 
-    async def cancelled(self, message: Msg) -> None:
-        """Give a delivery back that was cut off by a stop."""
-        await self.acks.nak(message.reply, CANCELLED_DELAY)
-        self._count(message, "cancelled")
-
-    async def _retry(self, message: Msg, at: Position, delay: float, error: BaseException) -> None:
+    async def _retry(self, message: Msg, at: Position, delay: float, error: Exception) -> str:
         log.warning(
             "event is retried",
             subject=message.subject,
@@ -81,11 +95,11 @@ class Settler:
             reason=repr(error)[:500],
         )
         await self.acks.nak(message.reply, delay)
-        self._count(message, "retried")
+        return "retried"
 
     async def _refuse(
-        self, message: Msg, at: Position, verdict: Refuse, error: BaseException, event: AnyEvent | None
-    ) -> None:
+        self, message: Msg, at: Position, verdict: Refuse, error: Exception, event: AnyEvent | None
+    ) -> str:
         headers = dead_letters.headers_of(
             at,
             service=self._service,
@@ -103,10 +117,8 @@ class Settler:
         except MillraceError as failure:
             log.exception("dead letter not stored; the event stays", subject=subject, reason=failure.message)
             await self.acks.nak(message.reply, delay_after(max(at.delivered, 4)))
-            self._count(message, "stuck")
-            return
+            return "stuck"
         await self.acks.term(message.reply)
-        self._count(message, "dead-lettered")
         unforeseen = error if not isinstance(error, MillraceError) else None
         log.error(
             "event is a dead letter",
@@ -117,26 +129,24 @@ class Settler:
             reason=headers["Millrace-Reason"],
             exc_info=unforeseen,
         )
+        return "dead-lettered"
 
-    def _count(self, message: Msg, outcome: str) -> None:
-        tokens = message.reply.split(".", 5)
-        durable = tokens[3] if len(tokens) == 6 else "?"
-        counter = self._done.get(durable + outcome)
+    def _count(self, durable: str, outcome: str) -> None:
+        counter = self._counters.get((durable, outcome))
         if counter is None:
-            counter = self._done[durable + outcome] = HANDLED.labels(durable, outcome)
+            counter = self._counters[(durable, outcome)] = HANDLED.labels(durable, outcome)
         counter.inc()
-        if tokens[4] != "1":
-            REDELIVERED.labels(durable).inc()
 
 
 class SettleMiddleware(BaseMiddleware[Any, Msg]):
     """One delivery. The end is decided in `__aexit__`, where errors of parsing arrive too."""
 
-    __slots__ = ("_event", "_settler", "_timer")
+    __slots__ = ("_event", "_life", "_settler", "_timer")
 
     def __init__(self, msg: Any, /, *, context: Any, settler: Settler) -> None:
         super().__init__(msg, context=context)
         self._settler = settler
+        self._life = settler.lives.current(address(msg.reply)[1])
         self._event: AnyEvent | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -161,15 +171,8 @@ class SettleMiddleware(BaseMiddleware[Any, Msg]):
         """Settle. Errors are spent here; a cancellation goes on."""
         if self._timer is not None:
             self._timer.cancel()
-        message = self.msg
-        if exc_val is None:
-            await self._settler.succeeded(message)
-        elif isinstance(exc_val, Exception):
-            await self._settler.failed(message, exc_val, self._event)
-            return True
-        else:
-            await self._settler.cancelled(message)
-        return False
+        await self._settler.settle(self.msg, self._life, exc_val, self._event)
+        return isinstance(exc_val, Exception)
 
     def _beat_later(self) -> None:
         loop = asyncio.get_running_loop()

@@ -124,7 +124,7 @@ class Relay:
         await fp("commit.D7.before")
         rows = await self._rows.pending(BATCH, without=resting)
         await fp("commit.D7.after")
-        PENDING.set(len(rows))
+        PENDING.set(len(rows) if len(rows) < BATCH else await self._rows.count())
         if not rows:
             return False
         window = asyncio.Semaphore(WINDOW)
