@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 TESTS = ["--allow-untyped-defs", "--allow-untyped-calls", "--allow-incomplete-defs", "--allow-any-generics"]
-TESTS += ["--no-warn-return-any", "--no-warn-unreachable", "--implicit-reexport"]
+TESTS += ["--no-warn-return-any", "--no-warn-unreachable", "--implicit-reexport", "--no-strict-optional"]
+TESTS += ["--disable-error-code", "var-annotated", "--no-warn-unused-ignores"]
 
 
 def runs() -> list[tuple[Path, list[str]]]:

@@ -18,11 +18,10 @@ from pathlib import Path
 import nats
 import psutil
 import pytest
-from click.testing import Result
 from minio import Minio
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from millrace.errors import Conflict, DeadlineExceeded, NotFound, Unavailable
 from millrace_stack import cli, process, stack

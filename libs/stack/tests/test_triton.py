@@ -47,7 +47,7 @@ def write_model(folder: Path) -> None:
     (folder / "1").mkdir(parents=True)
     (folder / "config.pbtxt").write_text(CONFIG)
     (folder / "1" / "model.py").write_text(MODEL)
-    shape = ["n", 2]
+    shape: list[str | int | None] = ["n", 2]
     graph = helper.make_graph(
         [helper.make_node("Add", ["x", "x"], ["y"])],
         "double",
@@ -81,7 +81,12 @@ def test_a_complete_environment_is_used_as_it_is(tmp_path: Path) -> None:
 
 def test_a_cache_that_cannot_be_written_leads_to_the_stacks_folder(tmp_path: Path, monkeypatch) -> None:
     built: list[Path] = []
-    monkeypatch.setattr(triton_env, "_build", lambda root, environ: built.append(root) or root)
+
+    def build(root: Path, environ: object) -> Path:
+        built.append(root)
+        return root
+
+    monkeypatch.setattr(triton_env, "_build", build)
     (tmp_path / "file").touch()
     triton_env.ensure(tmp_path / "stack", environ={"XDG_CACHE_HOME": str(tmp_path / "file")})
     assert built == [tmp_path / "stack" / f"triton-{triton_env._key()}"]

@@ -191,13 +191,12 @@ class Lab:
         return TrainerSettings(**{**values, **changes})
 
     def shared(self) -> SharedSettings:
-        return SharedSettings(
-            **{
-                name.removeprefix("MILLRACE_").lower(): value
-                for name, value in self.environment.items()
-                if not name.startswith("MILLRACE_TRAINER_")
-            }
-        )
+        values: dict[str, Any] = {
+            name.removeprefix("MILLRACE_").lower(): value
+            for name, value in self.environment.items()
+            if not name.startswith("MILLRACE_TRAINER_")
+        }
+        return SharedSettings(**values)
 
     @contextlib.asynccontextmanager
     async def trainer(self, node: str = "node-a", **changes: Any) -> AsyncIterator[Trainer]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -48,7 +49,7 @@ def test_each_promise_that_is_broken_is_named(facts: Facts) -> None:
 
 
 def test_waiting_takes_a_passing_error_for_not_yet_and_gives_up_with_what_waits() -> None:
-    answers = iter([Unavailable("away"), None, "there"])
+    answers: Iterator[Exception | str | None] = iter([Unavailable("away"), None, "there"])
 
     def look() -> str | None:
         answer = next(answers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -106,7 +107,9 @@ async def test_log_lines_are_appended_once(gateway) -> None:
 
 async def a_package(gateway) -> tuple[str, list[dict]]:
     content = {"model.keras": b"weights", "package.json": b"{}"}
-    files = [{"path": name, "digest": blake3(data).hexdigest(), "size": len(data)} for name, data in content.items()]
+    files: list[dict[str, Any]] = [
+        {"path": name, "digest": blake3(data).hexdigest(), "size": len(data)} for name, data in content.items()
+    ]
     digest = digest_of(tuple(PackageFile(**file) for file in files))
     for name, data in content.items():
         await gateway.parts.store.put(f"default/models/{digest}/{name}", data)

@@ -72,7 +72,7 @@ class World:
             cmd,
             caller,
             documents=self.documents,
-            transact=self.transact,
+            transact=self.transact,  # type: ignore[arg-type]
             lake=self.lake,
             clock=self.clock,
         )

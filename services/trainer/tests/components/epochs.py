@@ -16,7 +16,7 @@ import time
 directory = pathlib.Path(os.environ["MILLRACE_RUN_DIR"])
 params = json.loads((directory / "params.json").read_text())
 facts = json.loads((directory / "run.json").read_text())
-stopping = []
+stopping: list[int] = []
 signal.signal(signal.SIGTERM, signal.SIG_IGN if params.get("ignore_term") else lambda *_: stopping.append(1))
 
 connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

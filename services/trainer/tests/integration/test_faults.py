@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ async def test_a_killed_trainer_leaves_no_process_and_the_run_resumes(lab: Any, 
         kill(first)
     (line,) = [text for text in lab.neighbours.lines.values() if text.startswith("child ")]
     for pid in (before.grant.process.pid, int(line.split()[1])):
-        await eventually(lambda pid=pid: gone(pid), seconds=5, why="the orphans to die")
+        await eventually(partial(gone, pid), seconds=5, why="the orphans to die")
     assert (await lab.job(run)).state is State.RUNNING
     gate.touch()
     second = lab.spawn()

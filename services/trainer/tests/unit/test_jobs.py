@@ -155,7 +155,7 @@ class Life(RuleBasedStateMachine):
         job = self.job
         device = Device("cpu:0", "cpu")
         slot = Slot(device, job.run, job.grant.fence) if job.grant else Slot(device)
-        checkpoints = {"k": "d" * 64}
+        checkpoints: dict[str, str | None] = {"k": "d" * 64}
         assert check([job], [Node("n", 1, (slot,))], max(self.fence, job.fence), checkpoints) == []
 
     @invariant()

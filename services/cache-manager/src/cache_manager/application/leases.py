@@ -48,7 +48,7 @@ async def acquire_lease(cmd: AcquireLease, *, world: World) -> dict[str, Any]:
         SiteUnavailable: the site's directory is away.
     """
     key, run = cmd.key, cmd.run
-    if await world.sites.get(cmd.site) is None:
+    if world.folders(cmd.site) is None and await world.sites.get(cmd.site) is None:
         raise SiteNotFound(f"no cache site {cmd.site}", hint=f"PUT /v1/cache/sites/{cmd.site} makes it")
     folder = await world.folder(cmd.site)
     granted = await world.entries.grant(key.id, run)
