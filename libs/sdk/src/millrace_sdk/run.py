@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 TIMEOUT_SECONDS = 600.0
-"""How long a report may take: a checkpoint is answered once it is whole in the lake."""
+"""How long a report may take, in seconds: an agent under load links a checkpoint of any size before it answers."""
 
 MAX_ANSWER_BYTES = 1024 * 1024
 _INPUT = "MILLRACE_INPUT_"
@@ -70,7 +70,7 @@ class Run:
         self._report({"op": "stage", "code": code, "message": message})
 
     def save_checkpoint(self, epoch: int, path: Path) -> None:
-        """Hand over a folder that holds a whole checkpoint; returns once it is safe."""
+        """Hand over a folder that holds a whole checkpoint; returns once the agent holds it (the upload follows)."""
         self._report({"op": "checkpoint", "epoch": epoch, "path": str(path)})
 
     def model(self, path: Path, metrics: Mapping[str, float]) -> None:
