@@ -181,9 +181,11 @@ class Relay:
         self._epochs_at = now
 
     async def _enter_epoch(self, stream: str, epoch: str) -> None:
-        if await self._rows.known_epoch(stream) != epoch:
+        known = await self._rows.known_epoch(stream)
+        if known != epoch:
             reopened = await self._rows.reopen(stream, epoch, self._clock.now(), max_age=self._max_age)
             RESENT.labels(stream).inc(reopened)
-            log.warning("stream is new; its events are sent again", stream=stream, epoch=epoch, events=reopened)
+            if known is not None:
+                log.warning("stream is new; its events are sent again", stream=stream, epoch=epoch, events=reopened)
         self._epochs[stream] = epoch
         self._blocked.clear()
