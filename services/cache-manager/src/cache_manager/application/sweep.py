@@ -83,7 +83,7 @@ class Sweep:
 
     async def _ready(self, entry: Entry, folder: SiteFolder) -> None:
         reason = await incomplete(entry, folder)
-        if reason is None:
+        if reason is None or await folder.problem() is not None:  # an export that went away meanwhile is no damage
             return
         log.error("a copy that should be whole is not", entry=entry.id, reason=reason)
         try:
