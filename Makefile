@@ -76,7 +76,7 @@ check: $(READY) ## lint, format, types, import laws, AST rules, schema goldens
 
 .PHONY: test
 test: $(READY) ## every test but the slower tiers, against real servers
-	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/pytest -n 2 $(ARGS)
 
 .PHONY: unit
 unit: $(READY) ## the tests that start no server (under a minute)

@@ -7,12 +7,29 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest_plugins = ["millrace_stack.pytest_plugin"]
 
 REVIEWED = Path(__file__).parent / "tests" / "reviewed_skips.txt"
+
+
+TOGETHER = ("tests/e2e/", "libs/stack/tests/test_stack.py")
+"""What shares a whole running stack and therefore runs on one worker; everything else is spread test by test."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep tests of one stack together; xdist's own `loadgroup` rewrites node ids, which pytest 9.2 no longer allows."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByStack(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return next((prefix for prefix in TOGETHER if nodeid.startswith(prefix)), nodeid)
+
+    return ByStack(config, log)
 
 
 def _patterns() -> list[re.Pattern[str]]:

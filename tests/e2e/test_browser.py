@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["trained"]
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
 
 PAGES = ("", "/datasets", "/datasets/etl", "/runs", "/models", "/deployments", "/drift", "/events")
 CHROMIUM = os.environ.get("MILLRACE_CHROMIUM") or shutil.which("chromium") or ""

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.conftest import Platform, until
 from tests.e2e.test_platform import trained
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
 
 __all__ = ["trained"]
 

@@ -16,7 +16,7 @@ from millrace.clock import new_id
 from tests.e2e.conftest import Platform, until
 from tests.e2e.test_platform import trained
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
 
 __all__ = ["trained"]
 

@@ -13,7 +13,7 @@ import pytest
 from millrace.clock import SystemClock, new_id
 from tests.e2e.conftest import Platform, until
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
 
 FILES = {f"train/{label}/{number}.txt": f"{label}{number}".encode() for label in "ab" for number in range(5)}
 

@@ -12,7 +12,7 @@ from millrace_sdk.folder import Config, WorkingCopy, run, write
 from millrace_stack.demo import digits
 from tests.e2e.conftest import Platform, until
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
 
 DATASET = "traced"
 ORDER = ("catalog", "cache-manager", "trainer", "serving", "drift-monitor")

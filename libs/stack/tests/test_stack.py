@@ -77,7 +77,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
-pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("stack")]
+pytestmark = [pytest.mark.servers]
 
 
 def told(running: Stack, service: str) -> dict[str, str]:
