@@ -22,7 +22,7 @@ TOGETHER = ("tests/e2e/", "libs/stack/tests/test_stack.py")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep tests of one stack together; xdist's own `loadgroup` rewrites node ids, which pytest 9.2 no longer allows."""
+    """Keep tests of one stack together; xdist's own `loadgroup` rewrites node ids, which pytest 9.2 does not allow."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByStack(LoadScopeScheduling):  # type: ignore[misc]
