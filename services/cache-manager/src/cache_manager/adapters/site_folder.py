@@ -22,13 +22,12 @@ from cache_manager.adapters import site_disk as disk
 from cache_manager.application.ports import Found, Marker
 from cache_manager.domain.names import EntryKey
 from cache_manager.errors import SiteInvalid
-from millrace.clock import SystemClock, new_id
+from millrace.clock import new_id
 from millrace.errors import DeadlineExceeded
 
 T = TypeVar("T")
 
 QUICK_SECONDS = 10.0
-LOOK_SECONDS = 1.0
 LONG_SECONDS = 6 * 3_600.0
 THREADS = 8
 
@@ -41,8 +40,6 @@ class DiskSite:
     def __init__(self, site: str, root: Path) -> None:
         self.site = site
         self.root = root
-        self._clock = SystemClock()
-        self._looked: tuple[float, str | None] | None = None
         self._pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix=f"site-{site}")
 
     def close(self) -> None:
@@ -51,19 +48,12 @@ class DiskSite:
 
     async def prepare(self) -> None:
         """Create what is missing, and mark the directory as this site's."""
-        self._looked = None
         problem = await self._run(lambda: disk.prepare(self.root, self.site))
         if problem is not None:
             raise SiteInvalid(problem, hint="give each site a directory of its own")
 
     async def problem(self) -> str | None:
-        """Return why the site cannot be used now, or None; an answer holds for a second."""
-        now = self._clock.monotonic()
-        if self._looked is None or now - self._looked[0] > LOOK_SECONDS:
-            self._looked = (now, await self._look())
-        return self._looked[1]
-
-    async def _look(self) -> str | None:
+        """Return why the site cannot be used now, or None."""
         try:
             owner = await self._run(lambda: disk.read_owner(self.root), seconds=3.0)
         except OSError as error:
