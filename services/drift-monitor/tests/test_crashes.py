@@ -124,6 +124,7 @@ async def test_restarts_at_any_moment_change_nothing(stage: Stage) -> None:
 POINTS = [f"drift.{point}.{moment}" for point in FLOWS["drift"] for moment in ("before", "after")]
 
 
+@pytest.mark.slow
 async def test_sigkill_at_every_failpoint_changes_nothing(stage: Stage, tmp_path: Path) -> None:
     """The service's own process dies once at each of the twelve points, on real servers; then the sums are checked."""
     rng = np.random.default_rng(5)

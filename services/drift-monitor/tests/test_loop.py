@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from blake3 import blake3
 from PIL import Image
 
+from drift_monitor import bootstrap
 from drift_monitor.adapters.png import PngPainter
+from drift_monitor.application.answering import submit_answers
 from drift_monitor.domain.pictures import pixels
 from millrace.clock import SystemClock
 from millrace.events import DeploymentRetired, build
@@ -192,3 +196,50 @@ async def test_a_retired_revision_closes_its_last_window_short(stage: Stage) -> 
     windows = await stage.until("window", closed)
     assert (windows[0]["outcome"], windows[0]["rows"]) == ("insufficient", 20)
     assert await stage.fsck() == []
+
+
+async def test_a_second_incident_waits_until_the_cool_down_is_over(stage: Stage) -> None:
+    stage.settings = stage.settings.model_copy(update={"cooldown_windows": 10})
+    rng, train, held = world()
+    await watched(stage, train, held)
+    queue = await drifted(stage, rng)
+    await stage.traffic(builders.images(rng, 100))
+    state = await stage.counted(500)
+    assert state.incident is None
+    await stage.traffic(builders.images(rng, 200, level=0.6))
+    state = await stage.counted(700)
+    second = state.incident
+    assert second not in {None, queue.incident}
+
+    async def waits() -> bool:
+        incident = await stage.monitor.kept.incidents.get(second)
+        return incident.reason.startswith("labels were asked for at window")
+
+    await stage.until("a reason to wait", waits)
+    assert len(await stage.monitor.kept.queues.every()) == 1
+    await stage.traffic(builders.images(rng, 250, level=0.6))
+    await stage.counted(950)
+
+    async def asked() -> bool:
+        return len(await stage.monitor.kept.queues.every()) == 2
+
+    await stage.until("the second queue", asked)
+    assert await stage.fsck() == []
+
+
+async def test_steps_that_run_twice_at_once_ask_and_land_once(stage: Stage) -> None:
+    """Reconcilers of two processes may meet: compare-and-set lets one of them win."""
+    rng, train, held = world()
+    await watched(stage, train, held)
+    queue = await drifted(stage, rng)
+    parts = [bootstrap._Parts(stage.settings, stage.shared, stage.monitor.runtime, httpx.AsyncClient()) for _ in "12"]
+    items = {item.prediction: item.predicted for item in queue.items}
+    await stage.monitor.transact(lambda uow: submit_answers("default", queue.id, items, by="ada", uow=uow))
+    await asyncio.gather(*(part._lander().step() for part in parts), *(part._asker().step() for part in parts))
+    await stage.until("data.landed", lambda: stage.events("data.landed"))
+    assert len(await stage.events("data.landed")) == 1
+    assert len(await stage.events("labels.requested")) == 1
+    assert await stage.fsck() == []
+    for part in parts:
+        await part.client.close()
+        await part.store.close()

@@ -105,16 +105,17 @@ class _Parts:
         registry = CatalogRegistry(http, settings.token.get_secret_value() if settings.token_file else "")
         self.book = WatchBook(self.transact, self.kept, registry)
         self.watches = jobs.watches(self.book, clock)
-        self.landing = jobs.landing(
-            Landing(self.transact, self.kept, samples=self.samples, objects=self.store, bucket=shared.s3_bucket),
-            clock,
-        )
+        self.landing = jobs.landing(self._lander(), clock)
         self.asking = jobs.asking(self._asker(), clock)
         self.tap = BusTap(self.bus, clock, pace=settings.pace)
         self.counting = self._counting()
         runtime.on_close(http.aclose)
         runtime.on_close(self.client.close)
         runtime.on_close(self.store.close)
+
+    def _lander(self) -> Landing:
+        bucket = self.shared.s3_bucket
+        return Landing(self.transact, self.kept, samples=self.samples, objects=self.store, bucket=bucket)
 
     def _asker(self) -> Asking:
         settings = self.settings
@@ -219,4 +220,5 @@ class _Parts:
 
         self.runtime.add_task("bus", run)
         self.runtime.add_check("bus", self.bus.check)
+        self.runtime.add_check("outbox", self.relay.check)
         self.runtime.on_close(self.bus.stop)

@@ -15,7 +15,7 @@ from drift_monitor.adapters import documents
 from drift_monitor.application.ports import ClosedWindow, Page
 from drift_monitor.domain.checkpoint import Checkpoint, checkpoint_id
 from drift_monitor.domain.incidents import GATHERING, OPEN, Incident
-from drift_monitor.domain.labels import ANSWERED, LabelQueue
+from drift_monitor.domain.labels import LabelQueue
 from drift_monitor.domain.watch import Watch, watch_id
 from drift_monitor.errors import CheckpointConflict
 from millrace.clock import Clock
@@ -217,9 +217,9 @@ class MongoQueues(_Repository):
             raise Conflict(f"label queue {queue.id} changed since it was read")
         return replace(queue, revision=queue.revision + 1)
 
-    async def answered(self) -> Sequence[LabelQueue]:
-        """Return the queues that are answered and have not landed."""
-        return [documents.queue_entity(row) for row in await self._many({"state": ANSWERED})]
+    async def in_state(self, state: str) -> Sequence[LabelQueue]:
+        """Return the queues of all projects that are in this state."""
+        return [documents.queue_entity(row) for row in await self._many({"state": state})]
 
     async def every(self) -> Sequence[LabelQueue]:
         """Return all queues."""
@@ -276,7 +276,7 @@ async def ensure_monitor_indexes(database: Database) -> None:
     await ensure_indexes(
         database[MongoQueues.name],
         [
-            IndexModel([("project", ASCENDING), ("state", ASCENDING)], name="project_state"),
+            IndexModel([("state", ASCENDING), ("project", ASCENDING)], name="state_project"),
             IndexModel([("incident", ASCENDING)], name="incident", unique=True),
         ],
     )

@@ -87,7 +87,7 @@ class Landing:
 
     async def step(self) -> None:
         """Land every queue that is answered; one that cannot land says why and does not hold up others."""
-        for queue in await self._kept.queues.answered():
+        for queue in await self._kept.queues.in_state(ANSWERED):
             try:
                 await self._land(queue)
             except Conflict:

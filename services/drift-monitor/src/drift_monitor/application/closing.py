@@ -13,7 +13,7 @@ from drift_monitor.application.ports import Baselines, ClosedWindow, MonitorUnit
 from drift_monitor.application.samples import Samples
 from drift_monitor.domain.checkpoint import Checkpoint
 from drift_monitor.domain.evaluation import Finding, Rules, Verdict, decide, examine
-from drift_monitor.domain.incidents import GATHERING, RESOLVED, Incident, observed, opened
+from drift_monitor.domain.incidents import RESOLVED, Incident, observed, opened
 from drift_monitor.domain.selection import gathered
 from drift_monitor.domain.statistics import AlphaSpending
 from drift_monitor.domain.watch import Watch
@@ -80,7 +80,7 @@ class Closing:
         await fp("drift.M3.before")
         judged = await self._judge(checkpoint)
         incident = await self._kept.incidents.get(checkpoint.incident) if checkpoint.incident else None
-        if judged.verdict.alert and (incident is None or incident.labels == GATHERING):
+        if judged.verdict.alert and (incident is None or incident.gathers):
             random, margin = judged.window.pane.pools.chosen()
             await self._samples.store(checkpoint.project, (*random, *margin))
         await fp("drift.M3.after")

@@ -144,8 +144,8 @@ class Queues(Protocol):
             Conflict: it changed since it was read.
         """
 
-    async def answered(self) -> Sequence[LabelQueue]:
-        """Return the queues that are answered and have not landed."""
+    async def in_state(self, state: str) -> Sequence[LabelQueue]:
+        """Return the queues of all projects that are in this state."""
 
     async def every(self) -> Sequence[LabelQueue]:
         """Return all queues."""

@@ -6,7 +6,7 @@ import structlog
 
 from drift_monitor.application.ports import MonitorUnitOfWork, Registry, Repositories
 from drift_monitor.domain.watch import Watch
-from drift_monitor.errors import WatchMissing
+from drift_monitor.errors import ReferenceInvalid, WatchMissing
 from millrace.documents.ports import Transact
 from millrace.errors import MillraceError
 from millrace.events import AnyEvent, DeploymentReady, encode
@@ -18,6 +18,8 @@ log = structlog.get_logger(__name__)
 async def on_deployment_ready(event: AnyEvent, uow: MonitorUnitOfWork) -> None:
     """Watch the revision that serving announces; hearing it again changes nothing."""
     data: DeploymentReady = event.data
+    if data.reference is not None and not data.reference.startswith(f"{event.project}/"):
+        raise ReferenceInvalid(f"reference {data.reference} lies outside of project {event.project}")
     watch = Watch(
         project=event.project,
         deployment=data.deployment,

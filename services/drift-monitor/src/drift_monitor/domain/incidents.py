@@ -11,7 +11,8 @@ from drift_monitor.domain.watch import Watch
 
 OPEN, RESOLVED = "open", "resolved"
 GATHERING, ASKED, ANSWERED, LANDED, NOT_ASKED = "gathering", "asked", "answered", "landed", "not-asked"
-MAX_CANDIDATES = 1_024
+MAX_CANDIDATES = 512
+"""Candidates of an incident beyond which no more are gathered: eight windows' worth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,11 @@ class Incident:
     last_window: int = 0
     cause: bytes = b""
     revision: int = 1
+
+    @property
+    def gathers(self) -> bool:
+        """Return whether the samples of a further alerting window are wanted."""
+        return self.labels == GATHERING and len(self.candidates) < MAX_CANDIDATES
 
 
 def incident_id(project: str, deployment: str, window: int) -> str:
@@ -78,9 +84,9 @@ def observed(
     quiet = incident.quiet if deployment_revision == incident.seen_revision else 0
     incident = replace(incident, seen_revision=deployment_revision, last_window=window)
     if verdict.alert:
-        gathers = incident.labels == GATHERING and deployment_revision == incident.watch.deployment_revision
+        wanted = incident.gathers and deployment_revision == incident.watch.deployment_revision
         incident = replace(incident, quiet=0)
-        return gather(incident, candidates) if gathers else incident
+        return gather(incident, candidates) if wanted else incident
     incident = replace(incident, quiet=quiet + 1)
     if incident.quiet < quiet_windows:
         return incident
@@ -90,6 +96,6 @@ def observed(
 
 
 def gather(incident: Incident, candidates: tuple[Candidate, ...]) -> Incident:
-    """Return the incident with a window's candidates added; beyond the limit the oldest leave."""
-    kept = (*incident.candidates, *candidates)[-MAX_CANDIDATES:]
+    """Return the incident with a window's candidates added."""
+    kept = (*incident.candidates, *candidates)
     return replace(incident, candidates=kept, gathered_windows=incident.gathered_windows + 1)

@@ -10,6 +10,7 @@ from drift_monitor.application.counting import Counting
 from drift_monitor.application.meters import QUEUE
 from drift_monitor.application.ports import Repositories, Tap
 from drift_monitor.application.watching import WatchBook
+from drift_monitor.domain.labels import OPEN
 from millrace.clock import Clock
 from millrace.leases import Leadership, Lease
 from millrace.runtime import Reconciler
@@ -38,7 +39,7 @@ def metering(kept: Repositories, clock: Clock) -> Reconciler:
     """Keep the gauges of the label queues."""
 
     async def step() -> None:
-        waiting = [queue for queue in await kept.queues.every() if queue.state == "open"]
+        waiting = await kept.queues.in_state(OPEN)
         QUEUE.labels("answered").set(sum(queue.answered for queue in waiting))
         QUEUE.labels("waiting").set(sum(len(queue.items) - queue.answered for queue in waiting))
 
