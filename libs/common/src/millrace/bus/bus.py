@@ -200,9 +200,9 @@ class Bus:
             session = self._new_session()
             try:
                 await session.open()
-                self._session = session
                 for subject, callback in self._core:
                     await session.subscribe_core(subject, callback)
+                self._session = session
                 self._reason, delay = None, 0.2
                 await session.closed.wait()
                 self._reason = "the server closed the connection"

@@ -18,6 +18,7 @@ from faststream import AckPolicy
 from faststream.nats import NatsBroker
 from faststream.nats.security import NatsNKey
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 
 from millrace.bus import jetstream, metrics
 from millrace.bus.acks import Acks
@@ -158,7 +159,7 @@ class Session:
         self._tasks = [asyncio.create_task(item.run(), name=item.durable) for item in self.consumptions]
 
     async def subscribe_core(self, subject: str, callback: Callable[[str, bytes], Awaitable[None]]) -> None:
-        """Call `callback(subject, payload)` for each unstored message."""
+        """Call `callback(subject, payload)` for each unstored message; in force once this returns, if connected."""
 
         async def arrived(message: Any) -> None:
             try:
@@ -167,6 +168,8 @@ class Session:
                 log.exception("telemetry handler broke", subject=message.subject)
 
         await self.connection.subscribe(subject, cb=arrived)
+        with contextlib.suppress(NatsError, TimeoutError):
+            await self.connection.flush(timeout=CONNECT_SECONDS)
 
     async def close(self) -> None:
         """Stop fetching, let handlers finish within 8 s, flush, close. A cancelled caller does not cut it short."""
