@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from millrace.clock import new_id
+from millrace.clock import SystemClock, new_id
 from millrace_stack.config import StackConfig
 from millrace_stack.stack import Stack, down, up
 
 T = TypeVar("T")
+
+FILES = {f"train/{label}/{number}.txt": f"{label}{number}".encode() for label in "ab" for number in range(5)}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,9 +45,19 @@ class Platform:
         assert response.is_success, f"PUT {path}: {response.status_code} {response.text[:300]}"
         return response.json()
 
-    def event(self, event_type: str, match: Callable[[dict[str, Any]], bool], seconds: float = 60) -> dict[str, Any]:
+    def event(
+        self,
+        event_type: str,
+        match: Callable[[dict[str, Any]], bool],
+        seconds: float = 60,
+        *,
+        story: str | None = None,
+    ) -> dict[str, Any]:
+        """Return the newest event of a type whose data matches; `story` is a correlation id."""
+
         def look() -> dict[str, Any] | None:
-            found = self.get("/v1/events", type=event_type, order="newest", limit=100)["items"]
+            params = {"type": event_type, "order": "newest", "limit": 100, "correlation": story}
+            found = self.get("/v1/events", **{k: v for k, v in params.items() if v is not None})["items"]
             return next((item["event"] for item in found if match(item["event"]["data"])), None)
 
         return until(f"event {event_type}", look, seconds)
@@ -95,3 +107,34 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         running.http.close()
     finally:
         down(home)
+
+
+@pytest.fixture(scope="session")
+def trained(platform: Platform) -> dict[str, Any]:
+    """A dataset version that external ETL handed over by HTTP, and the run that a policy started on it."""
+    policy = {
+        "on": "dataset.committed",
+        "where": {"dataset": "etl"},
+        "do": [{"cache": {"site": "nfs-a"}}, {"train": {"component": "noop", "site": "nfs-a"}}],
+    }
+    platform.put("/v1/policies/train-etl", policy)
+    uri = platform.land("etl", FILES)
+    event_id = f"adf-{new_id()}"
+    event = {
+        "specversion": "1.0",
+        "id": event_id,
+        "source": "/factories/etl",
+        "type": "data.landed",
+        "time": SystemClock().now().isoformat(),
+        "data": {"dataset": "etl", "uri": uri},
+    }
+    etl = {"authorization": f"Bearer {platform.stack.layout.etl_token.read_text().strip()}"}
+    etl["content-type"] = "application/cloudevents+json"
+    accepted = httpx.post(f"{platform.urls['gateway']}/v1/events", json=event, headers=etl, timeout=15)
+    assert accepted.status_code == 202, accepted.text
+    assert isinstance(accepted.json(), dict)
+    again = httpx.post(f"{platform.urls['gateway']}/v1/events", json=event, headers=etl, timeout=15)
+    assert again.status_code == 202
+    committed = platform.event("dataset.committed", lambda data: data["dataset"] == "etl")
+    completed = platform.event("training.completed", lambda _: True, 120, story=committed["correlationid"])
+    return {"operation": accepted.headers["location"], "committed": committed, "completed": completed, "etl": etl}

@@ -14,12 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.conftest import Platform
-from tests.e2e.test_platform import trained
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
-
-__all__ = ["trained"]
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
 

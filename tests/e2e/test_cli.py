@@ -12,11 +12,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Platform
-from tests.e2e.test_platform import trained
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
-
-__all__ = ["trained"]
 
 LOOKS = (
     "data ls",

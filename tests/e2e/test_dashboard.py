@@ -11,11 +11,8 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import Platform, until
-from tests.e2e.test_platform import trained
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
-
-__all__ = ["trained"]
 
 ROOT = Path(__file__).resolve().parents[2]
 NEED_A_MODEL = {"Predictions", "Prediction time, p95", "Windows"}

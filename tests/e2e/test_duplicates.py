@@ -14,11 +14,8 @@ from nats.js import JetStreamContext
 from millrace.bus.topology import CONSUMERS
 from millrace.clock import new_id
 from tests.e2e.conftest import Platform, until
-from tests.e2e.test_platform import trained
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
-
-__all__ = ["trained"]
 
 COPIES = 1_000
 SEED = 20_261_125
@@ -49,7 +46,7 @@ def snapshot(platform: Platform) -> dict[str, Any]:
     states = {
         path: still(platform.get(path, limit=1_000) if "cache" not in path else platform.get(path)) for path in STATES
     }
-    states["events"] = [item["event"]["id"] for item in events(platform)]
+    states["events"] = [" ".join(item["event"][key] for key in ("id", "type", "subject")) for item in events(platform)]
     return states
 
 
@@ -111,5 +108,7 @@ def test_no_effect_happens_twice(platform: Platform, trained: dict[str, Any]) ->
     asyncio.run(replay(platform, copies))
     until("a thousand copies to be settled", lambda: asyncio.run(settled(platform)) or None, 120)
     after = snapshot(platform)
+    new = [event for event in after["events"] if event not in set(before["events"])]
+    assert new == [], f"events that should not be: {[e for e in events(platform) if e['event']['id'] in ' '.join(new)]}"
     for name, state in before.items():
         assert after[name] == state, name

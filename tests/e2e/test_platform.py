@@ -11,42 +11,9 @@ import nats
 import pytest
 
 from millrace.clock import SystemClock, new_id
-from tests.e2e.conftest import Platform, until
+from tests.e2e.conftest import FILES, Platform, until
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
-
-FILES = {f"train/{label}/{number}.txt": f"{label}{number}".encode() for label in "ab" for number in range(5)}
-
-
-@pytest.fixture(scope="module")
-def trained(platform: Platform) -> dict[str, Any]:
-    """A dataset version that external ETL handed over by HTTP, and the run that a policy started on it."""
-    policy = {
-        "on": "dataset.committed",
-        "where": {"dataset": "etl"},
-        "do": [{"cache": {"site": "nfs-a"}}, {"train": {"component": "noop", "site": "nfs-a"}}],
-    }
-    platform.put("/v1/policies/train-etl", policy)
-    uri = platform.land("etl", FILES)
-    event_id = f"adf-{new_id()}"
-    event = {
-        "specversion": "1.0",
-        "id": event_id,
-        "source": "/factories/etl",
-        "type": "data.landed",
-        "time": SystemClock().now().isoformat(),
-        "data": {"dataset": "etl", "uri": uri},
-    }
-    etl = {"authorization": f"Bearer {platform.stack.layout.etl_token.read_text().strip()}"}
-    etl["content-type"] = "application/cloudevents+json"
-    accepted = httpx.post(f"{platform.urls['gateway']}/v1/events", json=event, headers=etl, timeout=15)
-    assert accepted.status_code == 202, accepted.text
-    assert isinstance(accepted.json(), dict)
-    again = httpx.post(f"{platform.urls['gateway']}/v1/events", json=event, headers=etl, timeout=15)
-    assert again.status_code == 202
-    committed = platform.event("dataset.committed", lambda data: data["dataset"] == "etl")
-    completed = platform.event("training.completed", lambda _: True, 120)
-    return {"operation": accepted.headers["location"], "committed": committed, "completed": completed, "etl": etl}
 
 
 def test_landed_data_becomes_one_version_however_often_it_is_told(platform: Platform, trained: dict[str, Any]) -> None:
