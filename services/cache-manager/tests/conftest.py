@@ -32,7 +32,7 @@ from millrace.events import decode
 from millrace.events.envelope import AnyEvent
 from millrace.testing.objects import InMemoryObjectStore
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 class CountingStore(InMemoryObjectStore):
@@ -100,7 +100,7 @@ class Lab:
         given = {
             "mongo_database": self.database,
             "sites": (SiteSetting(site="nfs-a", path=str(self.site), capacity_bytes=10_000_000),),
-            "takeover_seconds": 0.6,
+            "takeover_seconds": 5.0,
             "grace_seconds": 0.0,
             "first_retry_seconds": 0.01,
             "last_retry_seconds": 0.1,

@@ -28,7 +28,7 @@ from millrace.events.envelope import AnyEvent
 from millrace.objects import ObjectStore
 from millrace.objects.s3 import S3ObjectStore
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 @dataclass
@@ -114,7 +114,7 @@ class Lab:
     async def ingest(self, **changes: Any) -> Engine:
         given = {
             "mongo_database": self.database,
-            "takeover_seconds": 0.6,
+            "takeover_seconds": 5.0,
             "first_retry_seconds": 0.01,
             "last_retry_seconds": 0.05,
             **changes,

@@ -16,6 +16,9 @@ pytestmark = pytest.mark.servers
 FILES = {f"train/{index % 3}/{index:03}.png": bytes([index]) * 50 for index in range(20)}
 POINTS = [f"commit.{point}.{moment}" for point in ("D1", "D2", "D3", "D4") for moment in ("before", "after")]
 
+TAKEOVER = 0.6
+"""Seconds of silence after which the second one goes on; short, since that is all these tests wait for."""
+
 
 class Died(BaseException):
     """Ends a worker as abruptly as one process can end another's work: no handler of ours catches it."""
@@ -45,12 +48,12 @@ async def until_dead(engine: Any, monkeypatch: pytest.MonkeyPatch, name: str) ->
 
 @pytest.mark.parametrize("point", POINTS)
 async def test_a_job_that_dies_is_finished_by_another(lab: Any, monkeypatch: pytest.MonkeyPatch, point: str) -> None:
-    first = await lab.ingest()
+    first = await lab.ingest(takeover_seconds=TAKEOVER)
     event = lab.event(await lab.land("default/landing/z/1/", FILES))
     await lab.receive(first, event)
     await until_dead(first, monkeypatch, point)
 
-    second = await lab.ingest()
+    second = await lab.ingest(takeover_seconds=TAKEOVER)
     job = await lab.until_ended(second, event.id)
 
     assert (job.state, job.version, lab.catalog.commits) == ("COMPLETED", 1, 1)
@@ -60,7 +63,7 @@ async def test_a_job_that_dies_is_finished_by_another(lab: Any, monkeypatch: pyt
 
 
 async def test_a_worker_that_dies_between_commit_and_its_record_commits_once(lab: Any) -> None:
-    first = await lab.ingest()
+    first = await lab.ingest(takeover_seconds=TAKEOVER)
     event = lab.event(await lab.land("default/landing/z/1/", FILES))
     await lab.receive(first, event)
     gone = asyncio.Event()
@@ -74,7 +77,7 @@ async def test_a_worker_that_dies_between_commit_and_its_record_commits_once(lab
     await gone.wait()
     await first.attendance.close()
     lab.catalog.after_commit = None
-    other = await lab.ingest()
+    other = await lab.ingest(takeover_seconds=TAKEOVER)
     await lab.take(other, await lab.land("default/landing/other/1/", {"o.png": b"o"}), mode="append", dataset="other")
 
     job = await lab.until_ended(other, event.id)

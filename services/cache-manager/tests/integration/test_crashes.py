@@ -20,6 +20,9 @@ FILL = [
 ]
 EVICT = [f"evict.{point}.{moment}" for point in FLOWS["evict"] for moment in ("before", "after")]
 
+TAKEOVER = 0.6
+"""Seconds of silence after which the second one goes on; short, since that is all these tests wait for."""
+
 
 class Died(BaseException):
     """Ends a worker as abruptly as one process can end another's work: no handler of ours catches it."""
@@ -64,12 +67,12 @@ async def until_dead(engine: Any, hit: asyncio.Event) -> None:
 @pytest.mark.parametrize("point", FILL)
 async def test_a_fill_that_dies_is_finished_by_another(lab: Any, die_at: Any, point: str) -> None:
     version = await lab.version()
-    first = await lab.manager()
+    first = await lab.manager(takeover_seconds=TAKEOVER)
     await lab.ask(first, version)
     hit = die_at(point)
     await until_dead(first, hit)
 
-    second = await lab.manager()
+    second = await lab.manager(takeover_seconds=TAKEOVER)
     entry = await lab.until_state(second, lab.key(version), "READY")
 
     assert await lab.event_types() == ["cache.ready"]
@@ -81,13 +84,13 @@ async def test_a_fill_that_dies_is_finished_by_another(lab: Any, die_at: Any, po
 @pytest.mark.parametrize("point", EVICT)
 async def test_an_eviction_that_dies_is_finished_by_another(lab: Any, die_at: Any, point: str) -> None:
     version = await lab.version()
-    first = await lab.manager()
+    first = await lab.manager(takeover_seconds=TAKEOVER)
     await lab.ready(first, version)
     await lab.ask(first, version, desired="absent")
     hit = die_at(point)
     await until_dead(first, hit)
 
-    second = await lab.manager()
+    second = await lab.manager(takeover_seconds=TAKEOVER)
     await lab.until_state(second, lab.key(version), "ABSENT")
 
     assert await lab.event_types() == ["cache.ready", "cache.evicted"]
@@ -99,10 +102,10 @@ async def test_an_eviction_that_dies_is_finished_by_another(lab: Any, die_at: An
 @pytest.mark.parametrize("point", ["fill.C2.after", "fill.C3.during", "fill.C8.after", "fill.C10.before"])
 async def test_a_fill_that_dies_is_withdrawn_by_another(lab: Any, die_at: Any, point: str) -> None:
     version = await lab.version()
-    first = await lab.manager()
+    first = await lab.manager(takeover_seconds=TAKEOVER)
     await lab.ask(first, version)
     await until_dead(first, die_at(point))
-    second = await lab.manager()
+    second = await lab.manager(takeover_seconds=TAKEOVER)
     await lab.ask(second, version, desired="absent")
 
     await lab.until_state(second, lab.key(version), "ABSENT")

@@ -58,7 +58,7 @@ async def test_managers_that_work_at_the_same_time_do_not_fill_twice(lab: Any) -
 
 async def test_a_manager_that_was_paused_is_fenced(lab: Any) -> None:
     """The first one stops in mid-fill without dying; the second takes over; then the first one wakes."""
-    first, second = await lab.manager(), await lab.manager()
+    first, second = await lab.manager(takeover_seconds=0.6), await lab.manager(takeover_seconds=0.6)
     version = await lab.version()
     wake, reached = asyncio.Event(), asyncio.Event()
 

@@ -58,9 +58,9 @@ async def _charge(entry: Entry, need: Charge, uow: Unit) -> bool:
 
 
 async def _wait(entry: Entry, need: Charge, world: World) -> None:
-    site = await _site(entry, world)
-    missing = need - site.free
     leaving = await _leaving(entry, world)
+    site = await _site(entry, world)  # read last: what was deleted meanwhile counts twice, and nothing goes needlessly
+    missing = need - site.free
     going = await _press(entry, missing - leaving, world)
     reason = f"needs {need.bytes} bytes and {need.inodes} inodes; {site.free.bytes} and {site.free.inodes} are free"
     reason += f"; {going} unused entries are being evicted" if going else ""
