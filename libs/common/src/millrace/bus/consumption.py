@@ -48,6 +48,7 @@ class Consumption:
         self._lives = lives
         self._consumer = consumer
         self._wanted = asyncio.Event()
+        self._known = asyncio.Event()
         self._batch = subscription.batch
         self._pull: PullSubscription | None = None
         self._closing = False
@@ -71,7 +72,7 @@ class Consumption:
             try:
                 await self._look()
             except NotFound as error:
-                await self.stop()
+                self.doubt()  # running handlers go on; what they settle is looked at twice
                 self._say(f"waits for the provisioner: {error.message}")
                 await self._pause(ABSENT_SECONDS)
             except MillraceError as error:
@@ -80,6 +81,10 @@ class Consumption:
             else:
                 self.reason = None
                 await self._pause(WATCH_SECONDS)
+
+    def doubt(self) -> None:
+        """Fetch nothing until the durable was looked at again: after a disconnect it may be another one."""
+        self._known.clear()
 
     def wake(self) -> None:
         """Look at the durable now, and ask for messages anew: after a reconnect."""
@@ -104,11 +109,12 @@ class Consumption:
 
     async def _look(self) -> None:
         info = await jetstream.consumer_info(self._replies(), self._consumer.stream, self.durable)
-        self._lives.seen(self.durable, str(info["created"]))
+        if self._lives.seen(self.durable, str(info["created"])):
+            self._compare(info["config"])
+        self._known.set()
         metrics.LAG.labels(self.durable).set(info.get("num_pending", 0))
         metrics.UNSETTLED.labels(self.durable).set(info.get("num_ack_pending", 0))
         if self._pull is None and not self._closing:
-            self._compare(info["config"])
             await self._start()
 
     async def _start(self) -> None:
@@ -125,6 +131,7 @@ class Consumption:
     async def _consume(self, pull: PullSubscription) -> None:
         """Keep up to a batch of handlers busy; fetch again as soon as half of them are free."""
         while self._subscriber.running:
+            await self._known.wait()
             messages = await pull.fetch(self._batch - len(self._handling), FETCH_SECONDS)
             for message in messages:
                 task = asyncio.create_task(self._subscriber.consume(message))

@@ -36,11 +36,12 @@ class Lives:
         """Take note that the connection broke: whatever is in flight needs a second look."""
         self._generation += 1
 
-    def seen(self, durable: str, created: str) -> None:
-        """Take note of a durable's consumer; another one than before is a break."""
-        if self._known.get(durable, created) != created:
+    def seen(self, durable: str, created: str) -> bool:
+        """Take note of a durable's consumer, and return whether it is news; another one than before is a break."""
+        before, self._known[durable] = self._known.get(durable), created
+        if before not in {None, created}:
             self._generation += 1
-        self._known[durable] = created
+        return before != created
 
     def current(self, durable: str) -> Life:
         """Return the life that a message belongs to that arrives now."""

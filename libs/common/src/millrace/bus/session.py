@@ -42,7 +42,7 @@ QUIET_SECONDS = 30.0
 """The same connection error is logged once in this time."""
 
 faststream_log = logging.getLogger("millrace.bus.faststream")
-faststream_log.setLevel(logging.ERROR)  # connection errors and failed handlers are logged by us
+faststream_log.setLevel(logging.CRITICAL)  # connection errors and failed handlers are logged by us
 
 
 class _Broker(NatsBroker):
@@ -202,6 +202,8 @@ class Session:
     async def _disconnected(self) -> None:
         metrics.CONNECTED.set(0)
         self.lives.broken()
+        for consumption in self.consumptions:
+            consumption.doubt()
         if self._replies is not None:
             self._replies.broken()
         if self._ending is None:
