@@ -169,7 +169,8 @@ class Session:
 
         await self.connection.subscribe(subject, cb=arrived)
         with contextlib.suppress(NatsError, TimeoutError):
-            await self.connection.flush(timeout=CONNECT_SECONDS)
+            for _ in range(2):  # nats-py's PING overtakes what its flusher has not written yet; a second one cannot
+                await self.connection.flush(timeout=CONNECT_SECONDS)
 
     async def close(self) -> None:
         """Stop fetching, let handlers finish within 8 s, flush, close. A cancelled caller does not cut it short."""
