@@ -1,7 +1,7 @@
 """Runs' files on the node.
 
-<root>/runs/<run>/<fence>/work/    the component's folder: params.json, run.json, checkpoint/, tmp/
-<root>/runs/<run>/<fence>/taken/   checkpoints that wait for their upload, as hard links
+<root>/runs/<run>/<fence>/work     the component's folder: params.json, run.json, checkpoint/, tmp/
+<root>/runs/<run>/<fence>/taken    checkpoints that wait for their upload, as hard links
 <root>/spool/<project>.<run>.<fence>.jsonl (+ .at)   what the run said and is not shipped yet
 """
 
