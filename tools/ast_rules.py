@@ -3,6 +3,7 @@
 clock      no `datetime.now()`, `datetime.utcnow()` or `time.time()` outside `millrace.clock`: tests must own time
 nack       no `nack()` or `nak()` without a delay: a failing handler would burn its deliveries in milliseconds
 declare    no `declare=True`: FastStream would overwrite the provisioner's streams
+wait_for   no `asyncio.wait_for()`: on Python 3.11 it loses cancellations; `asyncio.timeout()` does not
 publish    nothing publishes on `evt.` but the relay (and the dead-letter replay): events leave with their state
 """
 
@@ -43,6 +44,8 @@ def violations(path: Path) -> Iterator[str]:
             yield f"{where} clock: {owner}.{name}() outside millrace.clock"
         if name in {"nack", "nak"} and not node.args and not any(k.arg == "delay" for k in node.keywords):
             yield f"{where} nack: {name}() without a delay"
+        if (owner, name) == ("asyncio", "wait_for"):
+            yield f"{where} wait_for: asyncio.wait_for() may lose a cancellation"
         for keyword in node.keywords:
             if keyword.arg == "declare" and isinstance(keyword.value, ast.Constant) and keyword.value.value is True:
                 yield f"{where} declare: declare=True"

@@ -36,6 +36,7 @@ LOOKS = (
     "waiting",
     "fsck",
     "queue",
+    "operations",
     "gpus",
 )
 

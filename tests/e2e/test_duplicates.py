@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from typing import Any
 
 import nats
@@ -98,8 +99,20 @@ async def settled(platform: Platform) -> bool:
         await client.close()
 
 
+def quiet(platform: Platform) -> bool:
+    """Return whether nothing is under way: all is settled, no operation is open, and no new event came for a second."""
+    newest = events(platform)[-1]["position"]
+    time.sleep(1.0)  # the length of the look itself, not a wait for luck: it is repeated until it sees nothing move
+    open_states = {"accepted", "running"}
+    return (
+        asyncio.run(settled(platform))
+        and not any(item["state"] in open_states for item in platform.get("/v1/operations", limit=1_000)["items"])
+        and events(platform)[-1]["position"] == newest
+    )
+
+
 def test_no_effect_happens_twice(platform: Platform, trained: dict[str, Any]) -> None:
-    until("the bus to be quiet", lambda: asyncio.run(settled(platform)) or None, 60)
+    until("the platform to be quiet", lambda: quiet(platform) or None, 60)
     originals = [item["event"] for item in events(platform)]
     before = snapshot(platform)
     draw = random.Random(SEED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from typing import Any
 
 import httpx
@@ -79,29 +80,44 @@ def test_a_dead_letter_can_be_read_and_replayed(platform: Platform) -> None:
     assert replayed.is_success, replayed.text
 
 
+def of_dataset(name: str, data: dict[str, Any]) -> bool:
+    return bool(data["dataset"] == name)
+
+
 def test_etl_straight_on_nats_becomes_a_version(platform: Platform) -> None:
-    uri = platform.land("bus", FILES)
-    event = {
-        "specversion": "1.0",
-        "id": f"etl-{new_id()}",
-        "source": "/etl/night",
-        "type": "data.landed",
-        "time": SystemClock().now().isoformat(),
-        "project": "default",
-        "data": {"dataset": "bus", "uri": uri},
-    }
+    """Two outside systems that number their events alike are two, and each is answered."""
+    number = f"etl-{new_id()}"
+    events = [
+        {
+            "specversion": "1.0",
+            "id": number,
+            "source": f"/etl/{dataset}",
+            "type": "data.landed",
+            "time": SystemClock().now().isoformat(),
+            "project": "default",
+            "data": {"dataset": dataset, "uri": platform.land(dataset, FILES)},
+        }
+        for dataset in ("night", "day")
+    ]
 
     async def publish() -> None:
         seed = str(platform.stack.layout.seed("etl-default"))
         client = await nats.connect(
             platform.urls["nats"], nkeys_seed=seed, inbox_prefix=b"_INBOX_etl-default", max_reconnect_attempts=2
         )
-        await client.jetstream().publish("evt.data.landed.v1.default", json.dumps(event).encode())
+        for event in events:
+            await client.jetstream().publish("evt.data.landed.v1.default", json.dumps(event).encode())
         await client.close()
 
     asyncio.run(publish())
-    committed = platform.event("dataset.committed", lambda data: data["dataset"] == "bus")
-    assert committed["data"]["files"] == len(FILES)
+    for dataset in ("night", "day"):
+        completed = platform.event("ingest.completed", partial(of_dataset, dataset))
+        assert completed["data"]["files"] == len(FILES)
+        assert completed["correlationid"] == number
+        operations = platform.get("/v1/operations", limit=1_000)["items"]
+        mine = [item for item in operations if item["source"] == f"/etl/{dataset}"]
+        assert [item["state"] for item in mine] == ["completed"]
+        assert mine[0]["result"]["dataset"] == dataset
 
 
 def test_every_service_is_ready_and_measured(platform: Platform) -> None:

@@ -15,6 +15,7 @@ from millrace.events import (
     EVENT_CLASSES,
     MAX_EVENT_BYTES,
     AnyEvent,
+    DataLanded,
     FutureVersion,
     IngestFailed,
     MismatchedEvent,
@@ -148,3 +149,25 @@ def test_an_outside_system_may_not_leave_out_what_makes_it_an_event() -> None:
         del plain[missing]
         with pytest.raises(UnparsableEvent):
             decode(json.dumps(plain).encode())
+
+
+def landed(source: str, event_id: str, project: str = "default") -> AnyEvent:
+    data = DataLanded(dataset="digits", uri="s3://lake/landing/digits/")
+    event = build(data, source=source, subject="digits", project=project, sequence=0, clock=SystemClock())
+    return event.model_copy(update={"id": event_id})
+
+
+def test_two_outside_systems_may_number_alike() -> None:
+    events = [landed("/etl/a", "1"), landed("/etl/b", "1"), landed("/etl/a", "2"), landed("/etl/a", "1", "other")]
+    assert len({event.key for event in events}) == len(events)
+    assert landed("/etl/a", "1").key == events[0].key
+    assert an_event().key != an_event().key
+
+
+def test_what_follows_an_outside_event_names_its_key() -> None:
+    cause = landed("/etl/a", "1")
+    data = IngestFailed(job="j1", dataset="digits", reason="no such prefix")
+    after = build(
+        data, source="/millrace/ingest", subject="j1", project="default", sequence=1, clock=SystemClock(), cause=cause
+    )
+    assert after.causationid == cause.key != cause.id

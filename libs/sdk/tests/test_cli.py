@@ -112,6 +112,7 @@ LISTS = {
     ("data", "ls"): "/v1/datasets",
     ("waiting",): "/v1/waiting",
     ("queue",): "/v1/queue",
+    ("operations",): "/v1/operations",
     ("gpus",): "/v1/gpus",
 }
 

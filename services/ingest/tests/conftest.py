@@ -149,7 +149,7 @@ class Lab:
         async def work(uow: Any) -> None:
             await receive_landing(event, uow=uow, clock=engine.world.clock)
 
-        await engine.transactor(work, inbox=("ingest-on-data-landed", event.id))
+        await engine.transactor(work, inbox=("ingest-on-data-landed", event.key))
 
     async def until_ended(self, engine: Engine, job_id: str, seconds: float = DEADLINE) -> Job:
         """Let an ingest work until the job has ended."""
@@ -168,7 +168,7 @@ class Lab:
         """Land an event and wait for its job's end."""
         event = self.event(uri, **data)
         await self.receive(engine, event)
-        return await self.until_ended(engine, event.id)
+        return await self.until_ended(engine, event.key)
 
     async def paths(self, commit: str, project: str = "default") -> list[str]:
         """Return the paths of a version."""

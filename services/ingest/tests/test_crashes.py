@@ -54,7 +54,7 @@ async def test_a_job_that_dies_is_finished_by_another(lab: Any, monkeypatch: pyt
     await until_dead(first, monkeypatch, point)
 
     second = await lab.ingest(takeover_seconds=TAKEOVER)
-    job = await lab.until_ended(second, event.id)
+    job = await lab.until_ended(second, event.key)
 
     assert (job.state, job.version, lab.catalog.commits) == ("COMPLETED", 1, 1)
     assert await lab.paths(job.commit) == sorted(FILES)
@@ -80,7 +80,7 @@ async def test_a_worker_that_dies_between_commit_and_its_record_commits_once(lab
     other = await lab.ingest(takeover_seconds=TAKEOVER)
     await lab.take(other, await lab.land("default/landing/other/1/", {"o.png": b"o"}), mode="append", dataset="other")
 
-    job = await lab.until_ended(other, event.id)
+    job = await lab.until_ended(other, event.key)
 
     assert (job.state, job.version, len(lab.catalog.versions["default/digits"])) == ("COMPLETED", 1, 1)
 
@@ -102,7 +102,7 @@ async def test_many_ingests_and_many_events_make_each_version_once_and_in_order(
             await asyncio.sleep(0.01)
 
     await asyncio.gather(*(work(ingest) for ingest in ingests))
-    jobs = [await lab.until_ended(ingests[0], event.id) for event in events]
+    jobs = [await lab.until_ended(ingests[0], event.key) for event in events]
 
     assert [job.version for job in jobs] == [1, 2, 3, 4, 5, 6]
     assert lab.catalog.commits == 6
@@ -120,7 +120,7 @@ async def test_duplicated_and_shuffled_events_have_one_effect(lab: Any) -> None:
     for event in shuffled:
         await lab.receive(ingest, event)
     for event in events:
-        await lab.until_ended(ingest, event.id)
+        await lab.until_ended(ingest, event.key)
     for event in shuffled:
         await lab.receive(ingest, event)
     await ingest.attendance.step()

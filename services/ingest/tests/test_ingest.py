@@ -56,7 +56,7 @@ async def test_one_event_is_one_version_however_often_it_comes(lab: Any) -> None
     event = lab.event(await lab.land("default/landing/z/1/", FILES))
     for _ in range(5):
         await lab.receive(ingest, event)
-        await lab.until_ended(ingest, event.id)
+        await lab.until_ended(ingest, event.key)
     assert lab.catalog.commits == 1
     assert [item.type for item in await lab.events()] == ["ingest.started", "ingest.completed"]
 

@@ -12,15 +12,17 @@ import contextlib
 import random
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
+from millrace.cancellation import mend_wait_for
 from millrace.clock import Clock, SystemClock
 from millrace.errors import MillraceError
+from millrace.tasks import cancel_and_wait
 
 log = structlog.get_logger(__name__)
 
@@ -29,8 +31,6 @@ Check = Callable[[], Awaitable[str | None]]
 
 CHECK_SECONDS = 3.0
 MAX_RESTART_DELAY = 10.0
-STOP_SECONDS = 1.0
-"""How long a cancelled task may take before it is cancelled again."""
 
 
 class Reconciler:
@@ -63,7 +63,8 @@ class Reconciler:
                 delay = min(delay * 2, self._interval)
                 wait = delay * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, not a secret
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), timeout=wait)
+                async with asyncio.timeout(wait):
+                    await self._wanted.wait()
 
     async def _attempt(self) -> bool:
         try:
@@ -137,12 +138,13 @@ class Runtime:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run all tasks while the body runs; stop them and call the closers at the end."""
+        mend_wait_for()
         tasks = [asyncio.create_task(self._supervise(task), name=task.name) for task in self._tasks]
         log.info("service started")
         try:
             yield
         finally:
-            await _stop(tasks)
+            await cancel_and_wait(tasks)
             for close in reversed(self._closers):
                 with contextlib.suppress(Exception):
                     await close()
@@ -166,15 +168,6 @@ class Runtime:
             await asyncio.sleep(delay)
             delay = min(delay * 2, MAX_RESTART_DELAY)
             task.failure = None
-
-
-async def _stop(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Cancel tasks until they have ended. Once is not enough: `wait_for` and drivers may swallow a cancellation."""
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=STOP_SECONDS)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -12,7 +12,7 @@ AGAIN_SECONDS = 1.0
 async def cancel_and_wait(tasks: Collection[asyncio.Future[Any]]) -> None:
     """Cancel tasks until they have ended; their results and errors are dropped.
 
-    Once is not enough: nats-py's flush and `asyncio.wait_for` may swallow a cancellation.
+    Once is not enough: nats-py's flush may swallow a cancellation.
     """
     pending = {task for task in tasks if not task.done()}
     while pending:

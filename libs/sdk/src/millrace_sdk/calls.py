@@ -194,6 +194,10 @@ class Calls(Generic[R]):
         headers = {"content-type": "application/cloudevents+json"}
         return self.do(Call("POST", _path("events"), body=dict(event), headers=headers))
 
+    def operations(self, **params: Any) -> R:
+        """List what became of events from outside; `state`, `dataset` and `source` narrow it."""
+        return self.do(Call("GET", _path("operations"), params))
+
     def operation(self, operation: str) -> R:
         """Return what became of an event that was sent."""
         return self.do(Call("GET", _path("operations", operation)))

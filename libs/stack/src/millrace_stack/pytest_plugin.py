@@ -22,7 +22,7 @@ from millrace_stack.servers import running
 from millrace_stack.servers.mongo import MongoServer
 from millrace_stack.servers.nats import NatsServer
 from millrace_stack.servers.seaweed import PORTS as S3_PORTS
-from millrace_stack.servers.seaweed import REGION, SeaweedServer, make_bucket
+from millrace_stack.servers.seaweed import REGION, SeaweedServer, make_bucket, remove_bucket
 from millrace_stack.servers.triton import TritonServer
 
 
@@ -127,8 +127,10 @@ def mongo_database_name(mongo_server: Mongo) -> Iterator[str]:
 
 
 @pytest.fixture
-def s3_bucket(s3_server: S3) -> str:
-    """The name of a fresh, empty bucket."""
+def s3_bucket(s3_server: S3) -> Iterator[str]:
+    """The name of a fresh, empty bucket, removed afterwards: a server sets volumes apart for each that it keeps."""
     name = f"test-{secrets.token_hex(8)}"
-    make_bucket(name, s3_server.endpoint, s3_server.access_key, s3_server.secret_key, region=s3_server.region)
-    return name
+    keys = (s3_server.endpoint, s3_server.access_key, s3_server.secret_key)
+    make_bucket(name, *keys, region=s3_server.region)
+    yield name
+    remove_bucket(name, *keys, region=s3_server.region)

@@ -40,7 +40,7 @@ async def deliver(manager: Any, event: AnyEvent, prefetch: tuple[Prefetch, ...] 
             async def work(uow: Any, handler: Any = subscription.handler) -> None:
                 await handler(event, uow)
 
-            await manager.transactor(work, inbox=(subscription.durable, event.id))
+            await manager.transactor(work, inbox=(subscription.durable, event.key))
 
 
 async def test_the_answer_belongs_to_the_story_of_the_request(lab: Any) -> None:

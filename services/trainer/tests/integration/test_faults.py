@@ -222,9 +222,16 @@ async def delete(trainer: Any, run: str) -> Any:
         return await client.delete(f"/v1/queue/{run}", headers={"authorization": "Bearer owner"})
 
 
-async def test_two_trainers_grant_no_device_twice(lab: Any) -> None:
-    runs = [await lab.request(params={"epochs": 1}) for _ in range(12)]
+async def test_two_trainers_grant_no_device_twice(lab: Any, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    runs = [await lab.request(params={"epochs": 1, "gate": str(gate)}) for _ in range(12)]
+
+    async def every_slot_is_taken() -> bool:
+        return [(await lab.job(run)).state for run in runs].count(State.RUNNING) == 4
+
     async with lab.trainer("node-a", cpu_slots=2), lab.trainer("node-b", cpu_slots=2):
+        await eventually(every_slot_is_taken, seconds=30)
+        gate.touch()
         for run in runs:
             await lab.until(run, State.COMPLETED, seconds=60)
     jobs = [await lab.job(run) for run in runs]

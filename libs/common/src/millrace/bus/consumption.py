@@ -163,4 +163,5 @@ class Consumption:
     async def _pause(self, seconds: float) -> None:
         self._wanted.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wanted.wait(), timeout=seconds)
+            async with asyncio.timeout(seconds):
+                await self._wanted.wait()

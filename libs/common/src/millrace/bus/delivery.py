@@ -50,7 +50,7 @@ async def _call(subscription: Subscription, item: Handled, transact: AnyTransact
     async def work(uow: Any) -> None:
         await subscription.handler(item, uow)
 
-    await transact(work, inbox=(subscription.durable, item.id))
+    await transact(work, inbox=(subscription.durable, item.key))
 
 
 def _check(subscription: Subscription, item: Handled) -> None:

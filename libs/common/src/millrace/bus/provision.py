@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from millrace.bus.reconcile import Report, reconcile
 from millrace.bus.replies import Replies
 from millrace.bus.topology import CONSUMERS, PROVISIONER, STREAMS, Consumer, Stream, inbox_prefix
+from millrace.cancellation import mend_wait_for
 from millrace.clock import Clock, SystemClock
 from millrace.errors import MillraceError
 
@@ -143,6 +144,7 @@ class Provisioner:
             log.error("contradiction", what=contradiction)
 
     async def _connect(self) -> Client:
+        mend_wait_for()
         delay = RETRY_SECONDS
         while True:
             try:
@@ -176,7 +178,8 @@ class Provisioner:
     async def _pause(self, seconds: float) -> None:
         self._wanted.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wanted.wait(), timeout=seconds)
+            async with asyncio.timeout(seconds):
+                await self._wanted.wait()
 
     def _say(self, text: str) -> None:
         """Log a state once, until a good look forgets it."""

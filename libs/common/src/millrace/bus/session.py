@@ -29,6 +29,7 @@ from millrace.bus.replies import Replies
 from millrace.bus.settle import Settler
 from millrace.bus.subscription import Subscription
 from millrace.bus.topology import Consumer, inbox_prefix
+from millrace.cancellation import mend_wait_for
 from millrace.errors import Unavailable
 from millrace.publishing import Publisher
 from millrace.tasks import cancel_and_wait
@@ -140,6 +141,7 @@ class Session:
 
     async def open(self) -> None:
         """Connect; wait for the server, and for it to accept this user, as long as it takes."""
+        mend_wait_for()
         await self.broker.connect()
         self._replies = Replies(self.connection)
         await self._replies.open()

@@ -53,12 +53,17 @@ class DeadLetter:
     project: str | None = None
     correlation: str | None = None
 
+    @property
+    def key(self) -> str:
+        """Return what this dead letter is deduplicated by."""
+        return self.id
+
 
 @dataclass(frozen=True)
 class Subscription:
     """One durable consumer and its handler.
 
-    `handler(event, uow)` runs inside the transactor with `inbox=(durable, event.id)`; with `transactional=False` it is
+    `handler(event, uow)` runs inside the transactor with `inbox=(durable, event.key)`; with `transactional=False` it is
     `handler(event)`, outside any transaction, and must be idempotent itself. With `event=DEAD_LETTERS` the handler gets
     a `DeadLetter`. Handlers are quick: long work is recorded in the database and done by a reconciler.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from pymongo import AsyncMongoClient
 
+from millrace.cancellation import mend_wait_for
 from millrace.errors import Invalid
 
 CALL_MILLISECONDS = 4_000
@@ -24,6 +25,7 @@ def connect(uri: str, *, app_name: str) -> Client:
     Raises:
         Invalid: `uri` is not a connection string.
     """
+    mend_wait_for()
     try:
         return AsyncMongoClient(
             uri,

@@ -4,7 +4,7 @@ Extension attributes (lower-case alphanumerics, as the specification wants):
 
     traceparent    W3C trace context of the span that made the event
     correlationid  the id of the event, or of the request, that began the story
-    causationid    the id of the event that directly caused this one
+    causationid    the key of the event that directly caused this one: its id, unless it came from outside
     project        tenancy; the last token of the subject
     sequence       the aggregate's version after the change, rising by one per change
     principal      who did it
@@ -23,6 +23,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from millrace.events.names import Digest, EventId, Project, ResourceName
 
 CONTENT_TYPE = "application/cloudevents+json"
+
+OWN_SOURCES = "/millrace/"
+"""Sources that begin so give ids that are unique everywhere; any other gives ids that are unique within itself."""
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -73,6 +76,17 @@ class Event(BaseModel, Generic[D]):
     def version(self) -> int:
         """Return the schema version of `data`."""
         return self.data.VERSION
+
+    @property
+    def key(self) -> str:
+        """Return what this event is deduplicated by: no two events share it, whoever made them.
+
+        CloudEvents 1.0 makes source and id unique together. Our own services' ids are UUIDs and stand alone; of an
+        outside event it is a digest (32 hex digits) of project, source and id.
+        """
+        if self.source.startswith(OWN_SOURCES):
+            return self.id
+        return blake3("\0".join((self.project, self.source, self.id)).encode()).hexdigest()[:32]
 
     @property
     def bus_subject(self) -> str:

@@ -248,7 +248,7 @@ def build(
         project=project,
         sequence=sequence,
         correlationid=correlation or (cause.correlationid if cause else event_id),
-        causationid=cause.id if cause else None,
+        causationid=cause.key if cause else None,
         principal=principal or (cause.principal if cause else None),
         traceparent=traceparent,
         datadigest=data_digest(data),

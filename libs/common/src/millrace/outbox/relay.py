@@ -114,7 +114,8 @@ class Relay:
                 log.warning("outbox waits", reason=error.message)
             if not again:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wanted.wait(), timeout=self._poll)
+                    async with asyncio.timeout(self._poll):
+                        await self._wanted.wait()
 
     async def step(self) -> bool:
         """Publish one batch of what waits; return whether there may be more right now."""

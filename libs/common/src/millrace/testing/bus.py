@@ -124,7 +124,7 @@ async def _call(subscription: Subscription, event: AnyEvent, transact: AnyTransa
     async def work(uow: object) -> None:
         await subscription.handler(event, uow)
 
-    await transact(work, inbox=(subscription.durable, event.id))
+    await transact(work, inbox=(subscription.durable, event.key))
 
 
 def _matches(subscription: Subscription, subject: str) -> bool:

@@ -27,6 +27,7 @@ OPERATIONS: dict[str, str] = {
     "waiting": "Show everything that waits, why, and what would unblock it.",
     "fsck": "Check the invariants of every service; exit 1 if one is broken.",
     "queue": "Show the training queue.",
+    "operations": "Show what became of the events that outside systems sent.",
     "gpus": "Show nodes and devices, and who holds them.",
 }
 """Command of the module `operations` → help."""

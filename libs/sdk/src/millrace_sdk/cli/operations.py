@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from millrace.errors import MillraceError
@@ -44,6 +46,26 @@ def queue(project: Project = DEFAULT, as_json: AsJson = False) -> None:
         return
     rows = [(it["run"], it["state"], it.get("device"), it["reason"]) for it in found["items"]]
     print_table(rows, ("run", "state", "device", "why"), empty="the queue is empty")
+
+
+@app.command("operations")
+def operations(
+    state: Annotated[str | None, typer.Option(help="accepted, running, completed or failed")] = None,
+    dataset: Annotated[str | None, typer.Option(help="only events for this dataset")] = None,
+    source: Annotated[str | None, typer.Option(help="only events of this outside system")] = None,
+    project: Project = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Show what became of the events that outside systems sent."""
+    found = catalog(project).operations(state=state, dataset=dataset, source=source)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (it["source"], it["id"], it["dataset"], it["state"], it["result"].get("version"), it["reason"])
+        for it in found["items"]
+    ]
+    print_table(rows, ("source", "event", "dataset", "state", "version", "why"), empty="nothing came from outside")
 
 
 @app.command("gpus")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from minio import Minio
+from minio.deleteobjects import DeleteObject
 from minio.error import MinioException
 from urllib3 import PoolManager, Retry, Timeout
 from urllib3.exceptions import HTTPError
@@ -85,6 +86,16 @@ def make_bucket(bucket: str, endpoint: str, access_key: str, secret_key: str, *,
     with client(endpoint, access_key, secret_key, region=region) as s3:
         if not s3.bucket_exists(bucket):
             s3.make_bucket(bucket, location=region)
+
+
+def remove_bucket(bucket: str, endpoint: str, access_key: str, secret_key: str, *, region: str = REGION) -> None:
+    """Remove a bucket with all it holds. SeaweedFS frees the volumes that it set apart for the bucket."""
+    with client(endpoint, access_key, secret_key, region=region) as s3:
+        found = s3.list_objects(bucket, recursive=True)
+        errors = list(s3.remove_objects(bucket, (DeleteObject(item.object_name) for item in found)))
+        if errors:
+            raise ValueError(f"{len(errors)} objects of {bucket} stay, the first for: {errors[0].message}")
+        s3.remove_bucket(bucket)
 
 
 @contextlib.contextmanager

@@ -228,7 +228,7 @@ class MemoryUnit(MemoryDocuments):
             correlation=correlation,
         )
         self.published.append(event)
-        self.log.rows[event.id] = log_row(event, delivered=False)
+        self.log.rows[event.key] = log_row(event, delivered=False)
         return event
 
     def audit(self, principal: str, action: str, resource: str, project: str, detail: Mapping[str, Any]) -> None:

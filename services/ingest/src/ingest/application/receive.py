@@ -18,9 +18,9 @@ log = structlog.get_logger(__name__)
 
 
 async def receive_landing(event: AnyEvent, *, uow: Unit, clock: Clock) -> None:
-    """Record the job of a `data.landed`, once for each event id. Whether the data may be taken is judged by the job."""
+    """Record the job of a `data.landed`, once for each event. Whether the data may be taken is judged by the job."""
     data: DataLanded = event.data
-    if await uow.jobs.get(event.id) is not None:
+    if await uow.jobs.get(event.key) is not None:
         return
     cause = Cause(
         event=encode(event),
@@ -30,7 +30,7 @@ async def receive_landing(event: AnyEvent, *, uow: Unit, clock: Clock) -> None:
     )
     await uow.jobs.add(
         Job(
-            id=event.id,
+            id=event.key,
             project=event.project,
             dataset=data.dataset,
             uri=data.uri,

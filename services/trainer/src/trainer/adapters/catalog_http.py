@@ -58,7 +58,7 @@ class HttpCatalog:
             "commit": job.commit,
             "reference": artifact.reference,
         }
-        headers = {"x-correlation-id": cause.correlationid, "x-causation-id": cause.id}
+        headers = {"x-correlation-id": cause.correlationid, "x-causation-id": cause.key}
         if cause.traceparent:
             headers["traceparent"] = cause.traceparent
         path = f"/v1/models/{job.model}/versions"

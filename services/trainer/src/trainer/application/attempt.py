@@ -17,6 +17,7 @@ from millrace.documents.ports import Transact
 from millrace.errors import Corrupt, Fenced, Invalid, MillraceError, NotFound
 from millrace.failpoints import fp
 from millrace.objects import ObjectStore
+from millrace.tasks import cancel_and_wait
 from millrace.telemetry import span
 from trainer.application import facts, metrics, told
 from trainer.application.environment import environment
@@ -183,9 +184,7 @@ class Attempt:
             code = await child.wait()
             await asyncio.wait(pumps, timeout=2.0)
         finally:
-            for task in (*pumps, *helpers):
-                task.cancel()
-            await asyncio.gather(*pumps, *helpers, return_exceptions=True)
+            await cancel_and_wait((*pumps, *helpers))
         if shipping.fenced.is_set():
             raise Fenced("the catalog knows a newer grant")
         return code

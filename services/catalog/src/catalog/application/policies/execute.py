@@ -40,7 +40,7 @@ async def execute_policies(row: LogRow, *, uow: Unit, clock: Clock) -> int:
 
 
 async def _execute(policy: Policy, document: PolicyDocument, event: AnyEvent, uow: Unit, clock: Clock) -> None:
-    execution = execution_id(policy.project, policy.name, event.id)
+    execution = execution_id(policy.project, policy.name, event.key)
     if await uow.executions.get(execution) is not None:
         return
     verdict = await _judge(document, event, uow)
@@ -51,7 +51,7 @@ async def _execute(policy: Policy, document: PolicyDocument, event: AnyEvent, uo
             project=policy.project,
             policy=policy.name,
             policy_revision=policy.revision,
-            event=event.id,
+            event=event.key,
             event_type=event.type,
             correlation=event.correlationid,
             requests=requests,
@@ -64,7 +64,7 @@ async def _execute(policy: Policy, document: PolicyDocument, event: AnyEvent, uo
         "policy.execute",
         f"policy:{policy.name}",
         policy.project,
-        {"event": event.id, "requests": [f"{request.kind} {request.state}" for request in requests]},
+        {"event": event.key, "requests": [f"{request.kind} {request.state}" for request in requests]},
     )
 
 

@@ -24,7 +24,7 @@ async def project_landing(event: AnyEvent, own_source: str, *, uow: Unit, clock:
                 project=event.project,
                 source=event.source,
                 external_id=event.id,
-                event=event.id,
+                event=event.key,
                 type=event.type,
                 dataset=event.data.dataset,
                 created_at=clock.now(),

@@ -25,7 +25,7 @@ INGEST_TYPES = frozenset({"ingest.started", "ingest.completed", "ingest.failed"}
 def log_row(event: AnyEvent, *, delivered: bool) -> LogRow:
     """Return the log row of an event; it is due for policies if its type is one that they act on."""
     return LogRow(
-        id=event.id,
+        id=event.key,
         project=event.project,
         type=event.type,
         subject=event.subject,
@@ -42,7 +42,7 @@ def log_row(event: AnyEvent, *, delivered: bool) -> LogRow:
 
 async def receive(event: AnyEvent, *, uow: Unit, clock: Clock) -> None:
     """Log the event, let the projections learn from it, and run the policies that are due for it."""
-    row = await uow.log.get(event.id)
+    row = await uow.log.get(event.key)
     if row is None:
         row = log_row(event, delivered=True)
         await uow.log.add(row)

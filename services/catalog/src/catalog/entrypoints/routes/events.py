@@ -14,10 +14,12 @@ from catalog.application.caller import Caller
 from catalog.application.catalog import Catalog
 from catalog.application.event_log import Filter, follow_events, read_events
 from catalog.application.landing import accept_landings, find_operation
+from catalog.domain.operations import OperationState
 from catalog.domain.records import LogRow
 from catalog.entrypoints.cloudevents_http import read_events as parse_events
-from catalog.entrypoints.dependencies import Here, Limit, catalog_of, may, page
+from catalog.entrypoints.dependencies import After, Here, Limit, catalog_of, may, page
 from millrace.errors import Forbidden, Invalid
+from millrace.events import DataLanded
 from millrace.failpoints import fp
 
 router = APIRouter(tags=["events"])
@@ -126,6 +128,25 @@ async def _sse(rows: AsyncIterator[LogRow | None]) -> AsyncIterator[bytes]:
             yield b": still here\n\n"
         else:
             yield f"id: {row.position}\nevent: {row.type}\ndata: {row.raw}\n\n".encode()
+
+
+@router.get("/v1/operations")
+async def list_operations(
+    *,
+    caller: Follower,
+    catalog: Here,
+    state: Annotated[OperationState | None, Query()] = None,
+    dataset: Annotated[str | None, Query(max_length=128)] = None,
+    source: Annotated[str | None, Query(max_length=256, description="the outside system, as its events say")] = None,
+    limit: Limit = 100,
+    after: After = None,
+) -> dict[str, Any]:
+    """List what became of events from outside, however they came: over HTTP or straight over the bus."""
+    filters = {"state": state, "dataset": dataset, "source": source}
+    where = {"project": caller.project, "type": DataLanded.TYPE}
+    where |= {name: value for name, value in filters.items() if value is not None}
+    found = await catalog.documents.operations.find(where, after=after, limit=limit)
+    return page([views.operation(item) for item in found], limit, found[-1].id if found else None)
 
 
 @router.get("/v1/operations/{operation}")
