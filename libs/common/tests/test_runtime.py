@@ -54,6 +54,32 @@ async def test_a_failing_step_is_tried_again_and_its_reason_told() -> None:
         assert await runtime.reasons() == {}
 
 
+async def test_what_comes_after_a_preparation_waits_until_it_has_succeeded_once() -> None:
+    tries, starts = 0, 0
+
+    async def prepare() -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 2:
+            raise Unavailable("no database yet")
+
+    async def work() -> None:
+        nonlocal starts
+        starts += 1
+        assert tries == 2
+        raise RuntimeError("boom")
+
+    runtime = Runtime("r")
+    prepared = runtime.prepare("database", prepare, waits="waits for MongoDB")
+    runtime.add_task("worker", work, after=prepared)
+    async with runtime.running():
+        await until(lambda: tries == 1)
+        assert "database" in await runtime.reasons()
+        await until(lambda: starts == 2)
+        assert "database" not in await runtime.reasons()
+    assert tries == 2
+
+
 async def test_a_broken_task_restarts_and_a_hanging_check_is_a_reason() -> None:
     runs = 0
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
-import signal
-import sys
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import nats
@@ -18,9 +14,6 @@ import numpy as np
 import psutil
 import pytest
 
-from millrace.bus.provision import Provisioner
-from millrace.clock import SystemClock
-from millrace.events import decode, encode
 from millrace.http import ANONYMOUS_PATHS, enumerate_routes
 from millrace.inference import batch_subject, decode_batch, message_id
 
@@ -259,92 +252,3 @@ async def test_every_route_but_health_needs_a_token(service: Any, kit: Any) -> N
     metrics = (await service.client.get("/metrics")).text
     assert "millrace_serving_infer_seconds" in metrics
     assert (await service.client.get("/openapi.json")).status_code == 404
-
-
-KILLED = [
-    "P1.after",
-    "P2.during",
-    "P3.after",
-    "P4.during",
-    "P5.after",
-    "P6.before",
-    "P6.after",
-    "P8.before",
-    "P7.after",
-]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-async def test_killed_at_every_point_the_end_is_the_same(
-    service_settings: Any, kit: Any, tmp_path: Path, own_triton: Any
-) -> None:
-    settings, shared = service_settings
-    await Provisioner(servers=shared.nats_url).run(once=True)
-    environment = {
-        "PATH": os.environ["PATH"],
-        "MILLRACE_NATS_URL": shared.nats_url,
-        "MILLRACE_S3_ENDPOINT": shared.s3_endpoint,
-        "MILLRACE_S3_BUCKET": shared.s3_bucket,
-        "MILLRACE_S3_ACCESS_KEY_FILE": str(shared.s3_access_key_file),
-        "MILLRACE_S3_SECRET_KEY_FILE": str(shared.s3_secret_key_file),
-        "MILLRACE_SERVING_PORT": "0",
-        "MILLRACE_SERVING_MONGO_URI_FILE": str(settings.mongo_uri_file),
-        "MILLRACE_SERVING_MONGO_DATABASE": settings.mongo_database,
-        "MILLRACE_SERVING_TOKEN_FILE": str(kit.secret(tmp_path, "token", "none")),
-        "MILLRACE_SERVING_TRITON_HTTP": settings.triton_http,
-        "MILLRACE_SERVING_TRITON_GRPC": settings.triton_grpc,
-        "MILLRACE_SERVING_REPOSITORY": str(settings.repository),
-        "MILLRACE_SERVING_DRAIN_SECONDS": "0.1",
-        "MILLRACE_FAILPOINTS": ";".join(f"deploy.{point}=kill@{2 if point < 'P7' else 1}" for point in KILLED),
-        "MILLRACE_FAILPOINTS_STATE": str(tmp_path / "hits"),
-    }
-    connection = await nats.connect(shared.nats_url)
-    heard: dict[str, Any] = {}
-
-    async def hear(message: Any) -> None:
-        event = decode(message.data, subject=message.subject)
-        heard[event.id] = event
-
-    await connection.subscribe("evt.deployment.>", cb=hear)
-    store = kit.a_store(shared)
-    for leftover in own_triton.repository.glob("*.v*"):  # collecting them would meet the failpoints too
-        shutil.rmtree(leftover)
-    name, kills = kit.a_name(), 0
-    log = (tmp_path / "serving.log").open("ab")
-
-    async def run_until(kind: str, revision: int, *, kills_by_then: int) -> None:
-        """Run the service again and again; a fact may be heard a moment before the kill that its step ends with."""
-        nonlocal kills
-        deadline = SystemClock().monotonic() + 120
-        while True:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "serving", env=environment, stdout=log, stderr=log
-            )
-            while process.returncode is None:
-                said = {(event.type, event.data.revision) for event in heard.values() if event.data.deployment == name}
-                if (kind, revision) in said and kills == kills_by_then:
-                    process.terminate()
-                    await process.wait()
-                    return
-                assert SystemClock().monotonic() < deadline, (tmp_path / "serving.log").read_text()[-4_000:]
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(process.wait(), timeout=0.1)
-            assert process.returncode == -signal.SIGKILL, (tmp_path / "serving.log").read_text()[-4_000:]
-            kills += 1
-
-    for revision in (1, 2):
-        digest = await kit.put_package(store, kit.a_package(kit.a_model(revision)))
-        spec = kit.a_spec(deployment=name, model=name, revision=revision, version=revision, digest=digest)
-        event = kit.a_request(spec)
-        await connection.jetstream().publish(event.bus_subject, encode(event), headers={"Nats-Msg-Id": event.id})
-        await run_until("deployment.ready", revision, kills_by_then=1 if revision == 1 else len(KILLED) - 1)
-    await run_until("deployment.retired", 1, kills_by_then=len(KILLED))
-    log.close()
-    await store.close()
-    await connection.close()
-    facts = [(event.type, event.data.revision) for event in heard.values() if event.data.deployment == name]
-    for fact in (("deployment.ready", 1), ("deployment.ready", 2), ("deployment.retired", 1)):
-        assert facts.count(fact) == 1, facts
-    assert ("deployment.failed", 2) not in facts
-    assert kills == len(KILLED)

@@ -97,13 +97,39 @@ class Runtime:
         self._checks: dict[str, Check] = {}
         self._closers: list[Callable[[], Awaitable[None]]] = []
 
-    def add_task(self, name: str, start: Callable[[], Awaitable[None]]) -> None:
-        """Run `start()` for ever: should it return or raise, it is started again with a growing delay."""
-        self._tasks.append(_Task(name, start))
+    def prepare(self, name: str, work: Callable[[], Awaitable[None]], *, waits: str) -> asyncio.Event:
+        """Do `work` until it succeeds once; return the event for `after=`, set from then on.
 
-    def add_reconciler(self, reconciler: Reconciler) -> Reconciler:
+        Until then `/readyz` says `waits` under `name`, and everything that comes after it waits.
+        """
+        done = asyncio.Event()
+
+        async def prepared() -> None:
+            if not done.is_set():
+                await work()
+                done.set()
+            await asyncio.Event().wait()
+
+        async def check() -> str | None:
+            return None if done.is_set() else waits
+
+        self.add_task(name, prepared)
+        self.add_check(name, check)
+        return done
+
+    def add_task(self, name: str, start: Callable[[], Awaitable[None]], *, after: asyncio.Event | None = None) -> None:
+        """Run `start()` for ever: should it return or raise, it is started again with a growing delay."""
+
+        async def started() -> None:
+            if after is not None:
+                await after.wait()
+            await start()
+
+        self._tasks.append(_Task(name, started))
+
+    def add_reconciler(self, reconciler: Reconciler, *, after: asyncio.Event | None = None) -> Reconciler:
         """Run a reconciler; returns it, so that handlers can kick it."""
-        self.add_task(reconciler.name, reconciler.run)
+        self.add_task(reconciler.name, reconciler.run, after=after)
 
         async def check() -> str | None:
             return reconciler.failure

@@ -1,7 +1,8 @@
-"""The `main` of every service: settings, logs and traces, the app, and a clear word where something is wrong."""
+"""What every service begins with: bus and outbox, and its `main`, with a clear word where something is wrong."""
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable
 from typing import TypeVar
@@ -9,8 +10,10 @@ from typing import TypeVar
 from pydantic import ValidationError
 from starlette.types import ASGIApp
 
+from millrace.bus import Bus
 from millrace.errors import MillraceError
-from millrace.runtime import serve
+from millrace.outbox import Relay
+from millrace.runtime import Runtime, serve
 from millrace.settings import ServiceSettings, SharedSettings, explain
 from millrace.telemetry import configure_logs, configure_traces
 
@@ -36,6 +39,19 @@ def run(name: str, settings_class: Callable[[], S], build: Callable[[S, SharedSe
     except OSError as error:
         return _cannot_start(name, f"cannot listen on {settings.host}:{settings.port}: {error.strerror}")
     return 0
+
+
+def relay_events(runtime: Runtime, bus: Bus, relay: Relay, *, after: asyncio.Event) -> None:
+    """Let `runtime` start the bus once the database is prepared, and publish what the outbox holds."""
+
+    async def connected() -> None:
+        await bus.start()
+        await relay.run()
+
+    runtime.add_task("bus", connected, after=after)
+    runtime.add_check("bus", bus.check)
+    runtime.add_check("outbox", relay.check)
+    runtime.on_close(bus.stop)
 
 
 def _cannot_start(name: str, reason: str) -> int:

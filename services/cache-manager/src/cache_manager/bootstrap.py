@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import platform
 from collections.abc import Callable
@@ -41,6 +40,7 @@ from millrace.objects import ObjectStore
 from millrace.objects.lake import open_lake
 from millrace.outbox import Relay
 from millrace.runtime import Reconciler, Runtime
+from millrace.service import relay_events
 from millrace.settings import SharedSettings
 
 SERVICE = "cache-manager"
@@ -185,9 +185,9 @@ def build(
     relay = Relay(client, settings.mongo_database, bus.publisher, runtime.clock)
     engine.transactor.on_emit = relay.kick
     bus.subscribe(subscriptions(runtime.clock, engine.world.kick, settings.prefetch), engine.transactor)
-    _run(runtime, engine, bus, relay)
-    for close in (client.close, store.close, http.aclose, engine.close, bus.stop):
+    for close in (client.close, store.close, http.aclose, engine.close):
         runtime.on_close(close)
+    _run(runtime, engine, bus, relay)
     app = create_app(
         "Millrace cache manager",
         runtime=runtime,
@@ -201,38 +201,16 @@ def build(
 
 def _run(runtime: Runtime, engine: Engine, bus: Bus, relay: Relay) -> None:
     """Let `runtime` run the parts: the database first, then bus, relay, reconciler and chores."""
-    prepared = asyncio.Event()
+    prepared = runtime.prepare("database", engine.prepare, waits="waits for MongoDB")
+    runtime.add_reconciler(engine.reconciler, after=prepared)
 
-    async def prepare() -> None:
-        await engine.prepare()
-        prepared.set()
-        await asyncio.Event().wait()
-
-    async def relayed() -> None:
-        await prepared.wait()
-        await bus.start()
-        await relay.run()
-
-    async def reconciled() -> None:
-        await prepared.wait()
-        await engine.reconciler.run()
-
-    async def kept() -> None:
-        await prepared.wait()
+    async def keep_house() -> None:
         await engine.folders.refresh(engine.world.sites)
         await engine.housekeeping.run(Housekeeper(engine.world).run)
-
-    async def database() -> str | None:
-        return None if prepared.is_set() else "waits for MongoDB"
-
-    async def entries() -> str | None:
-        return engine.reconciler.failure
 
     async def sites() -> str | None:
         return "; ".join(f"{site}: {why}" for site, why in engine.folders.problems.items()) or None
 
-    for name, task in (("prepare", prepare), ("bus", relayed), ("entries", reconciled), ("housekeeping", kept)):
-        runtime.add_task(name, task)
-    checks = {"database": database, "entries": entries, "sites": sites, "bus": bus.check, "outbox": relay.check}
-    for name, check in checks.items():
-        runtime.add_check(name, check)
+    runtime.add_task("housekeeping", keep_house, after=prepared)
+    runtime.add_check("sites", sites)
+    relay_events(runtime, bus, relay, after=prepared)

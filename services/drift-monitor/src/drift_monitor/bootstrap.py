@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import platform
 from dataclasses import dataclass
 
@@ -35,7 +34,8 @@ from millrace.http import create_app
 from millrace.leases import Leadership, LeaseStore, ProcessIdentity
 from millrace.objects.lake import open_lake
 from millrace.outbox import Relay
-from millrace.runtime import Reconciler, Runtime
+from millrace.runtime import Runtime
+from millrace.service import relay_events
 from millrace.settings import SharedSettings
 
 SERVICE = "drift-monitor"
@@ -164,61 +164,25 @@ class _Parts:
         runtime, clock = self.runtime, self.runtime.clock
         self.bus.subscribe(subscriptions(self.watches.kick), self.transact)
         self.transact.on_emit = self._emitted
-        prepared = asyncio.Event()
-        self._prepare(prepared)
+        prepared = runtime.prepare("database", self._migrate, waits="waits for MongoDB")
         for reconciler in (self.watches, self.asking, self.landing, jobs.metering(self.kept, clock)):
-            self._after(prepared, reconciler)
+            runtime.add_reconciler(reconciler, after=prepared)
         leases = LeaseStore(self.database, clock=clock, ttl=self.settings.lease_seconds, identity=ProcessIdentity())
         leadership = Leadership(leases, "counting", f"{platform.node()}:{new_id()}", clock=clock)
         counting = jobs.counting(self.counting, leadership, self.tap)
 
-        async def count() -> None:
-            await prepared.wait()
-            await counting()
-
         async def check() -> str | None:
             return self.tap.reason if leadership.lease is not None else None
 
-        runtime.add_task("counting", count)
+        runtime.add_task("counting", counting, after=prepared)
         runtime.add_check("captured batches", check)
-        self._connect(prepared)
+        relay_events(runtime, self.bus, self.relay, after=prepared)
+
+    async def _migrate(self) -> None:
+        await migrate(self.database, MIGRATIONS, clock=self.runtime.clock)
 
     def _emitted(self) -> None:
         """Something was announced: publish it, and see what follows from it."""
         self.relay.kick()
         self.asking.kick()
         self.landing.kick()
-
-    def _prepare(self, prepared: asyncio.Event) -> None:
-        async def prepare() -> None:
-            await migrate(self.database, MIGRATIONS, clock=self.runtime.clock)
-            prepared.set()
-            await asyncio.Event().wait()
-
-        async def check() -> str | None:
-            return None if prepared.is_set() else "waits for MongoDB"
-
-        self.runtime.add_task("prepare", prepare)
-        self.runtime.add_check("database", check)
-
-    def _after(self, prepared: asyncio.Event, reconciler: Reconciler) -> None:
-        async def run() -> None:
-            await prepared.wait()
-            await reconciler.run()
-
-        async def check() -> str | None:
-            return reconciler.failure
-
-        self.runtime.add_task(reconciler.name, run)
-        self.runtime.add_check(reconciler.name, check)
-
-    def _connect(self, prepared: asyncio.Event) -> None:
-        async def run() -> None:
-            await prepared.wait()
-            await self.bus.start()
-            await self.relay.run()
-
-        self.runtime.add_task("bus", run)
-        self.runtime.add_check("bus", self.bus.check)
-        self.runtime.add_check("outbox", self.relay.check)
-        self.runtime.on_close(self.bus.stop)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import platform
 from collections.abc import Callable
@@ -36,6 +35,7 @@ from millrace.leases import LeaseStore, ProcessIdentity
 from millrace.objects import ObjectStore
 from millrace.outbox import Relay
 from millrace.runtime import Reconciler, Runtime
+from millrace.service import relay_events
 from millrace.settings import SharedSettings
 
 SERVICE = "ingest"
@@ -139,9 +139,9 @@ def build(
     relay = Relay(client, settings.mongo_database, bus.publisher, runtime.clock)
     engine.transactor.on_emit = relay.kick
     bus.subscribe(subscriptions(runtime.clock, engine.world.kick), engine.transactor)
-    _run(runtime, engine, bus, relay)
-    for close in (client.close, buckets.close, http.aclose, engine.attendance.close, bus.stop):
+    for close in (client.close, buckets.close, http.aclose, engine.attendance.close):
         runtime.on_close(close)
+    _run(runtime, engine, bus, relay)
     app = create_app(
         "Millrace ingest",
         runtime=runtime,
@@ -156,37 +156,7 @@ def build(
 
 def _run(runtime: Runtime, engine: Engine, bus: Bus, relay: Relay) -> None:
     """Let `runtime` run the parts: the database first, then bus, relay and reconcilers."""
-    prepared = asyncio.Event()
-
-    async def prepare() -> None:
-        await engine.prepare()
-        prepared.set()
-        await asyncio.Event().wait()
-
-    async def relayed() -> None:
-        await prepared.wait()
-        await bus.start()
-        await relay.run()
-
-    async def reconciled() -> None:
-        await prepared.wait()
-        await engine.reconciler.run()
-
-    async def looked() -> None:
-        await prepared.wait()
-        await engine.zones.run()
-
-    async def database() -> str | None:
-        return None if prepared.is_set() else "waits for MongoDB"
-
-    async def jobs() -> str | None:
-        return engine.reconciler.failure
-
-    async def zones() -> str | None:
-        return engine.zones.failure
-
-    for name, task in (("prepare", prepare), ("bus", relayed), ("jobs", reconciled), ("landing-zones", looked)):
-        runtime.add_task(name, task)
-    checks = {"database": database, "jobs": jobs, "landing-zones": zones, "bus": bus.check, "outbox": relay.check}
-    for name, check in checks.items():
-        runtime.add_check(name, check)
+    prepared = runtime.prepare("database", engine.prepare, waits="waits for MongoDB")
+    runtime.add_reconciler(engine.reconciler, after=prepared)
+    runtime.add_reconciler(engine.zones, after=prepared)
+    relay_events(runtime, bus, relay, after=prepared)

@@ -20,6 +20,7 @@ from millrace.leases import Leadership, Lease, LeaseStore, ProcessIdentity
 from millrace.objects.lake import open_lake
 from millrace.outbox import Relay
 from millrace.runtime import Reconciler, Runtime
+from millrace.service import relay_events
 from millrace.settings import SharedSettings
 from serving.adapters.batches import BatchMaker
 from serving.adapters.mongo import MongoDocuments, MongoServing
@@ -160,29 +161,19 @@ class _Control:
 
         deploy = Reconciler("deployments", step, interval=POLL_SECONDS, clock=runtime.clock)
         self.bus.subscribe(subscriptions(deploy.kick), self.transactor)
-        prepared = asyncio.Event()
-        self._prepare(prepared)
+        prepared = runtime.prepare("database", self._prepare, waits="waits for MongoDB")
         self._lead(prepared, deploy)
         runtime.add_reconciler(self.routes)
         runtime.add_reconciler(self.models)
-        self._connect(prepared)
+        relay_events(runtime, self.bus, self.relay, after=prepared)
         runtime.add_check("routed models", self._routed)
         runtime.on_close(self.server.close)
         runtime.on_close(self.store.close)
         runtime.on_close(self.client.close)
 
-    def _prepare(self, prepared: asyncio.Event) -> None:
-        async def prepare() -> None:
-            await asyncio.to_thread(self.repository.prepare)
-            await migrate(self.database, MIGRATIONS, clock=self.runtime.clock)
-            prepared.set()
-            await asyncio.Event().wait()
-
-        async def check() -> str | None:
-            return None if prepared.is_set() else "waits for MongoDB"
-
-        self.runtime.add_task("prepare", prepare)
-        self.runtime.add_check("database", check)
+    async def _prepare(self) -> None:
+        await asyncio.to_thread(self.repository.prepare)
+        await migrate(self.database, MIGRATIONS, clock=self.runtime.clock)
 
     def _lead(self, prepared: asyncio.Event, deploy: Reconciler) -> None:
         holder = f"{platform.node()}:{self.settings.worker}:{new_id()}"
@@ -196,25 +187,13 @@ class _Control:
                 self.lease = None
 
         async def lead() -> None:
-            await prepared.wait()
             await leadership.run(work)
 
         async def check() -> str | None:
             return deploy.failure if self.lease is not None else None
 
-        self.runtime.add_task("deployer", lead)
+        self.runtime.add_task("deployer", lead, after=prepared)
         self.runtime.add_check("deployments", check)
-
-    def _connect(self, prepared: asyncio.Event) -> None:
-        async def run() -> None:
-            await prepared.wait()
-            await self.bus.start()
-            await self.relay.run()
-
-        self.runtime.add_task("bus", run)
-        self.runtime.add_check("bus", self.bus.check)
-        self.runtime.add_check("outbox", self.relay.check)
-        self.runtime.on_close(self.bus.stop)
 
     async def _routed(self) -> str | None:
         waits = self.world.waits()

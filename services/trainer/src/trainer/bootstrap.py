@@ -19,6 +19,7 @@ from millrace.leases import Leadership, Lease, LeaseStore, ProcessIdentity
 from millrace.objects.lake import open_lake
 from millrace.outbox import Relay
 from millrace.runtime import Reconciler, Runtime
+from millrace.service import relay_events
 from millrace.settings import SharedSettings
 from trainer.adapters.cache_http import HttpCache
 from trainer.adapters.calls import Calls
@@ -173,29 +174,16 @@ class _Parts:
 
     def run(self) -> None:
         """Add the background work to the runtime."""
-        runtime, prepared = self.runtime, asyncio.Event()
-        self.bus.subscribe(subscriptions(self.components, runtime.clock, self._wake_scheduler), self.transact)
-
-        async def prepare() -> None:
-            await migrate(self.database, MIGRATIONS, clock=runtime.clock)
-            prepared.set()
-            await asyncio.Event().wait()
-
-        async def check() -> str | None:
-            return None if prepared.is_set() else "waits for MongoDB"
-
-        async def connected() -> None:
-            await prepared.wait()
-            await self.bus.start()
-            await self.relay.run()
-
-        runtime.add_task("prepare", prepare)
-        runtime.add_check("database", check)
-        runtime.add_task("bus", connected)
-        runtime.add_check("bus", self.bus.check)
+        self.bus.subscribe(subscriptions(self.components, self.runtime.clock, self._wake_scheduler), self.transact)
+        prepared = self.runtime.prepare("database", self._migrate, waits="waits for MongoDB")
         self._lead(prepared)
-        self._reconcile(prepared)
+        for reconciler in (self.keeping, self.registering):
+            self.runtime.add_task(reconciler.name, reconciler.run, after=prepared)
         self._close()
+        relay_events(self.runtime, self.bus, self.relay, after=prepared)
+
+    async def _migrate(self) -> None:
+        await migrate(self.database, MIGRATIONS, clock=self.runtime.clock)
 
     def _wake_scheduler(self) -> None:
         if self.scheduler is not None:
@@ -218,11 +206,9 @@ class _Parts:
                 self.scheduler = None
 
         async def lead_scheduler() -> None:
-            await prepared.wait()
             await scheduler.run(schedule)
 
         async def lead_agent() -> None:
-            await prepared.wait()
             await agent.run(self.agent.lead)
 
         async def check_scheduler() -> str | None:
@@ -231,24 +217,15 @@ class _Parts:
         async def check_agent() -> str | None:
             return self.agent.failure
 
-        self.runtime.add_task("scheduler", lead_scheduler)
+        self.runtime.add_task("scheduler", lead_scheduler, after=prepared)
         self.runtime.add_check("scheduler", check_scheduler)
-        self.runtime.add_task("agent", lead_agent)
+        self.runtime.add_task("agent", lead_agent, after=prepared)
         self.runtime.add_check("agent", check_agent)
-
-    def _reconcile(self, prepared: asyncio.Event) -> None:
-        for reconciler in (self.keeping, self.registering):
-
-            async def run(worker: Reconciler = reconciler) -> None:
-                await prepared.wait()
-                await worker.run()
-
-            self.runtime.add_task(reconciler.name, run)
 
     def _close(self) -> None:
         async def sockets() -> None:
             self.switchboard.close()
 
-        closers = (self.client.close, self.store.close, *(it.aclose for it in self.clients), sockets, self.bus.stop)
+        closers = (self.client.close, self.store.close, *(it.aclose for it in self.clients), sockets)
         for close in closers:
             self.runtime.on_close(close)
