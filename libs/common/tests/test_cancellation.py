@@ -45,13 +45,16 @@ async def test_it_waits_as_wait_for_does() -> None:
 async def test_a_loop_around_the_database_ends_at_the_first_cancellation(mongo: Client, database: Any) -> None:
     await database["things"].insert_one({"_id": 0})
 
-    async def look_for_ever() -> None:
+    async def look_for_ever(connected: asyncio.Event) -> None:
         while True:
             await database["things"].find_one({"_id": 0})
+            connected.set()
 
     for _ in range(100):
-        task = asyncio.create_task(look_for_ever())
-        await asyncio.sleep(random.uniform(0.001, 0.004))
+        connected = asyncio.Event()
+        task = asyncio.create_task(look_for_ever(connected))
+        await connected.wait()  # the driver leaves a socket open if it is cancelled while it connects
+        await asyncio.sleep(random.uniform(0.0, 0.003))
         task.cancel()
         _, pending = await asyncio.wait([task], timeout=10)
         assert not pending

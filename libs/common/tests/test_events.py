@@ -164,6 +164,15 @@ def test_two_outside_systems_may_number_alike() -> None:
     assert an_event().key != an_event().key
 
 
+def test_who_claims_to_be_one_of_us_cannot_choose_a_key() -> None:
+    assert landed("/millrace/catalog", "zone-1234").key not in {
+        "zone-1234",
+        landed("/millrace/ingest", "zone-1234").key,
+    }
+    own = an_event()
+    assert own.key == own.id
+
+
 def test_what_follows_an_outside_event_names_its_key() -> None:
     cause = landed("/etl/a", "1")
     data = IngestFailed(job="j1", dataset="digits", reason="no such prefix")

@@ -14,6 +14,7 @@ Extension attributes (lower-case alphanumerics, as the specification wants):
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
@@ -25,7 +26,9 @@ from millrace.events.names import Digest, EventId, Project, ResourceName
 CONTENT_TYPE = "application/cloudevents+json"
 
 OWN_SOURCES = "/millrace/"
-"""Sources that begin so give ids that are unique everywhere; any other gives ids that are unique within itself."""
+"""Sources that begin so give UUIDs, which are unique everywhere; any other gives ids that are unique within itself."""
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -82,9 +85,10 @@ class Event(BaseModel, Generic[D]):
         """Return what this event is deduplicated by: no two events share it, whoever made them.
 
         CloudEvents 1.0 makes source and id unique together. Our own services' ids are UUIDs and stand alone; of an
-        outside event it is a digest (32 hex digits) of project, source and id.
+        outside event it is a digest (32 hex digits) of project, source and id. Who claims to be one of us gains
+        nothing: a UUID is no key of anything else, and any other id is digested.
         """
-        if self.source.startswith(OWN_SOURCES):
+        if self.source.startswith(OWN_SOURCES) and _UUID.fullmatch(self.id):
             return self.id
         return blake3("\0".join((self.project, self.source, self.id)).encode()).hexdigest()[:32]
 

@@ -7,14 +7,16 @@ from typing import cast
 
 from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse, Response
+from starlette.exceptions import HTTPException
 
 from catalog.console.pages import PREFIX, router, show_error, static
-from millrace.errors import MillraceError
+from millrace.errors import MillraceError, NotFound
 
-ANONYMOUS_PATHS = frozenset({"/", f"{PREFIX}/login", f"{PREFIX}/static"})
+ANONYMOUS_PATHS = frozenset({"/", f"{PREFIX}/", f"{PREFIX}/login", f"{PREFIX}/static"})
 """What the console answers without a session: the way to it, the sign-in form, style sheets and scripts."""
 
 Handler = Callable[[Request, MillraceError], Awaitable[Response]]
+PlainHandler = Callable[[Request, HTTPException], Awaitable[Response]]
 
 
 def install(app: FastAPI) -> None:
@@ -29,6 +31,15 @@ def install(app: FastAPI) -> None:
             return await show_error(request, error)
         return await as_problem(request, error)
 
+    as_plain_problem = cast("PlainHandler", app.exception_handlers[HTTPException])
+
+    @app.exception_handler(HTTPException)
+    async def no_such_page(request: Request, error: HTTPException) -> Response:
+        if request.url.path.startswith(f"{PREFIX}/") and error.status_code == NotFound.status:
+            return await show_error(request, NotFound("there is no such page"))
+        return await as_plain_problem(request, error)
+
+    @app.get(f"{PREFIX}/", include_in_schema=False)
     @app.get("/", include_in_schema=False)
     async def root() -> RedirectResponse:
         """Send a browser to the console."""
