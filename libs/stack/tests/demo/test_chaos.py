@@ -16,10 +16,14 @@ def test_every_service_dies_at_a_known_failpoint_and_everybody_once_more(seed: i
     made = plan(seed)
     assert made == plan(seed)
     assert set(made.failpoints) == SERVICES
-    for points in made.failpoints.values():
-        assert all(armed.action == "kill" for armed in parse(points).values())
+    armed = {service: parse(points) for service, points in made.failpoints.items()}
+    assert all(any(one.action == "kill" for one in points.values()) for points in armed.values())
+    holds = [(name, it) for name, points in armed.items() for it, one in points.items() if one.action == "sleep"]
+    assert holds == [(made.broker.service, made.broker.name)]
     killed = [name for names in made.free.values() for name in names]
     assert sorted(killed) == sorted(FREE)
+    deaths = made.deaths()
+    assert (deaths["nats"], deaths["triton"], deaths["ingest"], deaths["trainer"]) == (2, 1, 2, 4)
 
 
 @given(st.integers(0, 10**6))

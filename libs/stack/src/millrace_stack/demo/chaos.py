@@ -1,7 +1,8 @@
 """What `CHAOS=1` breaks: chosen by a seed, printed, and the same again with `SEED=`.
 
 Each service dies by SIGKILL at a failpoint: five moments are always among them, the others and the hit counts are
-drawn. Then each service, Triton and the broker are killed once more at a free moment. The supervisor starts them again.
+drawn. So does the broker, which has no failpoints of its own: a service holds still at one of its own meanwhile. Then
+each service, Triton and the broker are killed once more at a free moment. The supervisor starts them again.
 """
 
 from __future__ import annotations
@@ -28,8 +29,30 @@ DRAWN = {
     "trainer": ("train.T2.after", "train.T6.after", "train.T9.before"),
 }
 HITS = {"drift.M2.after": (3, 9), "drift.M6.before": (3, 9), "commit.D9.after": (2, 8)}
+BROKER = (
+    ("catalog", "commit.D7.after", (3, 12)),  # rows were read, and are about to be published
+    ("catalog", "commit.D10.before", (3, 10)),  # published, and not yet marked as sent
+    ("cache-manager", "fill.C11.before", (1, 2)),
+    ("trainer", "train.T1.during", (1, 2)),  # consumed, and not yet acknowledged
+    ("serving", "deploy.P1.after", (1, 2)),
+    ("ingest", "commit.D11.before", (1, 1)),
+)
+HOLD_SECONDS = 1.0
 FREE = ("catalog", "ingest", "cache-manager", "trainer", "serving", "drift-monitor", "triton", "nats")
 STAGES = ("train", "traffic", "shift", "retrain")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The time at which a service has passed one of its failpoints so often."""
+
+    service: str
+    name: str
+    hit: int
+
+    def came(self, folder: Callable[[str], Path]) -> bool:
+        """Return whether it is there; `folder(service)` holds the hits."""
+        return hits(folder(self.service), self.name) >= self.hit
 
 
 @dataclass(frozen=True)
@@ -38,13 +61,22 @@ class Plan:
 
     seed: int
     failpoints: dict[str, str]
+    broker: Moment
     free: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def deaths(self) -> dict[str, int]:
+        """Return how often each process dies at least."""
+        counts = {name: 1 for names in self.free.values() for name in names}
+        for service, points in self.failpoints.items():
+            counts[service] += sum(armed.action == "kill" for armed in parse(points).values())
+        return {**counts, "nats": counts["nats"] + 1}
 
     def lines(self) -> list[str]:
         """Return the plan for people."""
         points = [f"{service}: {points}" for service, points in sorted(self.failpoints.items())]
         return [
             *points,
+            f"nats: {self.broker.service} at {self.broker.name}@{self.broker.hit}",
             *(f"at a free moment of stage {stage}: {', '.join(names)}" for stage, names in self.free.items()),
         ]
 
@@ -69,7 +101,10 @@ def plan(seed: int) -> Plan:
     failpoints = {
         service: ";".join(f"{name}=kill@{hit}" for name, hit in places) for service, places in sorted(points.items())
     }
+    service, name, between = draw.choice(BROKER)
+    broker = Moment(service, name, draw.randint(*between))
+    failpoints[service] += f";{name}=sleep:{HOLD_SECONDS:g}@{broker.hit}"
     free: dict[str, list[str]] = {stage: [] for stage in STAGES}
     for name in draw.sample(FREE, len(FREE)):
         free[draw.choice(STAGES)].append(name)
-    return Plan(seed, failpoints, {stage: tuple(names) for stage, names in free.items() if names})
+    return Plan(seed, failpoints, broker, {stage: tuple(names) for stage, names in free.items() if names})
