@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 import httpx
 import pytest
 
@@ -22,12 +24,28 @@ async def test_a_token_lives_until_it_is_revoked_and_its_sessions_with_it(gatewa
     gateway.tokens["session"] = session["token"]
     assert session["expires_at"]
     assert (await gateway.call("GET", "/v1/datasets", who="session")).status_code == 200
+    assert (await gateway.call("POST", "/v1/tokens/session", who="session")).status_code == 409
+    assert (await gateway.call("DELETE", "/v1/tokens/session", who="anna")).status_code == 409
     listed = await gateway.call("GET", "/v1/tokens")
     assert made["token"] not in listed.text
     assert made["token"].split("_")[3] not in str(await _stored(gateway))
     assert (await gateway.call("DELETE", f"/v1/tokens/{made['id']}")).status_code == 204
     for who in ("anna", "session"):
         assert (await gateway.call("GET", "/v1/datasets", who=who)).status_code == 401
+
+
+async def test_a_session_ends_no_later_than_the_token_it_came_from(gateway) -> None:
+    body = {"principal": "eve", "roles": ["viewer"], "project": "default"}
+    token = (await gateway.call("POST", "/v1/tokens", json=body)).json()
+    gateway.tokens["eve"] = token["token"]
+    soon = SystemClock().now() + timedelta(minutes=5)
+    await gateway.parts.transactor.database["tokens"].update_one({"_id": token["id"]}, {"$set": {"expires_at": soon}})
+    session = (await gateway.call("POST", "/v1/tokens/session", who="eve")).json()
+    assert abs(datetime.fromisoformat(session["expires_at"]) - soon) < timedelta(seconds=5)
+    gateway.tokens["session"] = session["token"]
+    assert (await gateway.call("DELETE", "/v1/tokens/session", who="session")).status_code == 204
+    assert (await gateway.call("GET", "/v1/datasets", who="session")).status_code == 401
+    assert (await gateway.call("GET", "/v1/datasets", who="eve")).status_code == 200
 
 
 async def _stored(gateway) -> list:

@@ -18,12 +18,13 @@ from millrace.auth.decision import EVERY_PROJECT, ROLES, Principal
 from millrace.auth.tokens import Token as Secret
 from millrace.auth.tokens import mint, parse, verify
 from millrace.clock import Clock
-from millrace.errors import Forbidden, Invalid, Unauthenticated
+from millrace.errors import Conflict, Forbidden, Invalid, Unauthenticated
 from millrace.events.names import NAME_PATTERN
 from millrace.settings import explain, read_secret
 
 Kind = Literal["person", "service", "token"]
 MAX_TOKENS = 1_000
+SESSION = timedelta(hours=12)
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,41 @@ async def revoke_token(token_id: str, by: Principal, *, uow: Unit, clock: Clock)
         if live.revoked_at is None:
             await uow.tokens.save(replace(live, revoked_at=clock.now()))
             uow.audit(by.id, "token.revoke", f"token:{live.id}", live.project, {})
+
+
+async def open_session(me: Principal, *, environment: str, pepper: bytes, uow: Unit, clock: Clock) -> dict[str, Any]:
+    """Make a token for the same principal that ends after twelve hours, and no later than the caller's own.
+
+    Raises:
+        Conflict: the caller's own token is a session: sessions of sessions would outlive what they came from.
+    """
+    mine = None if me.token_id is None else await uow.tokens.get(me.token_id)
+    if mine is not None and mine.parent is not None:
+        raise Conflict("a session opens no other session", hint="sign in with an API token")
+    left = None if mine is None or mine.expires_at is None else mine.expires_at - clock.now()
+    cmd = IssueToken(
+        principal=me.id,
+        kind=me.kind,
+        project=me.project,
+        roles=tuple(me.roles),
+        scopes=None if me.scopes is None else tuple(sorted(me.scopes)),
+        description="console session",
+        parent=me.token_id,
+        lifetime=SESSION if left is None else min(SESSION, left),
+    )
+    return await issue_token(cmd, me, environment=environment, pepper=pepper, uow=uow, clock=clock)
+
+
+async def close_session(me: Principal, *, uow: Unit, clock: Clock) -> None:
+    """Revoke the session that the caller came with.
+
+    Raises:
+        Conflict: it came with an API token, which signing out must not destroy.
+    """
+    mine = None if me.token_id is None else await uow.tokens.get(me.token_id)
+    if mine is None or mine.parent is None:
+        raise Conflict("this is no session", hint="an API token is revoked by its id")
+    await revoke_token(mine.id, me, uow=uow, clock=clock)
 
 
 async def note_uses(token_ids: set[str], *, uow: Unit, clock: Clock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -20,12 +21,25 @@ router = APIRouter(prefix="/v1/policies", tags=["policies"])
 Reader = Annotated[Caller, Depends(may("policies:read"))]
 Writer = Annotated[Caller, Depends(may("policies:write"))]
 
+
+def _inlined(node: Any, definitions: Mapping[str, Any]) -> Any:
+    """Return a JSON Schema without `$ref`: its `$defs` would not be found inside an OpenAPI document."""
+    if isinstance(node, list):
+        return [_inlined(item, definitions) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        return _inlined(definitions[node["$ref"].rpartition("/")[2]], definitions)
+    return {name: _inlined(item, definitions) for name, item in node.items() if name != "$defs"}
+
+
+SCHEMA = PolicyDocument.model_json_schema()
 BODY = {
     "requestBody": {
         "required": True,
         "content": {
             "application/yaml": {"schema": {"type": "string"}},
-            "application/json": {"schema": PolicyDocument.model_json_schema()},
+            "application/json": {"schema": _inlined(SCHEMA, SCHEMA["$defs"])},
         },
     }
 }

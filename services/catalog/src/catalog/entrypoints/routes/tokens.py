@@ -8,7 +8,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path
 from fastapi.responses import JSONResponse, Response
 
-from catalog.application.tokens import IssueToken, find_principal, issue_token, list_tokens, revoke_token
+from catalog.application.tokens import (
+    IssueToken,
+    close_session,
+    find_principal,
+    issue_token,
+    list_tokens,
+    open_session,
+    revoke_token,
+)
 from catalog.entrypoints.bodies import IntrospectBody, TokenBody
 from catalog.entrypoints.dependencies import Here
 from millrace.auth import Principal, introspection
@@ -19,8 +27,6 @@ router = APIRouter(prefix="/v1/tokens", tags=["tokens"])
 TokenId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]
 Keeper = Annotated[Principal, Depends(requires("tokens:write"))]
 Asker = Annotated[Principal, Depends(requires_platform("tokens:introspect"))]
-
-SESSION = timedelta(hours=12)
 
 
 async def signed_in(principal: Annotated[Principal, Depends(authenticated)]) -> Principal:
@@ -53,28 +59,17 @@ async def post_token(body: TokenBody, maker: Keeper, catalog: Here, project: Pro
 @router.post("/session", status_code=201)
 async def post_session(me: Myself, catalog: Here) -> JSONResponse:
     """Make a token for the same principal that lasts twelve hours: what the console keeps instead of the caller's."""
-    cmd = IssueToken(
-        principal=me.id,
-        kind=me.kind,
-        project=me.project,
-        roles=tuple(me.roles),
-        scopes=None if me.scopes is None else tuple(sorted(me.scopes)),
-        description="console session",
-        parent=me.token_id,
-        lifetime=SESSION,
-    )
     made = await catalog.in_unit(
-        issue_token, cmd, me, environment=catalog.environment, pepper=catalog.pepper, clock=catalog.clock
+        open_session, me, environment=catalog.environment, pepper=catalog.pepper, clock=catalog.clock
     )
     return JSONResponse(made, status_code=201, headers={"cache-control": "no-store"})
 
 
 @router.delete("/session", status_code=204)
 async def delete_session(me: Myself, catalog: Here) -> Response:
-    """Revoke the token that this request came with: signing out."""
-    if me.token_id is not None:
-        await catalog.in_unit(revoke_token, me.token_id, me, clock=catalog.clock)
-        catalog.forget_tokens()
+    """Revoke the session that this request came with: signing out."""
+    await catalog.in_unit(close_session, me, clock=catalog.clock)
+    catalog.forget_tokens()
     return Response(status_code=204)
 
 
