@@ -129,6 +129,12 @@ def test_every_service_is_ready_and_measured(platform: Platform) -> None:
         assert httpx.get(f"{url}/v1/anything", timeout=10).status_code in {401, 404}
 
 
+def test_the_gateways_description_covers_every_service(platform: Platform) -> None:
+    document = httpx.get(f"{platform.urls['gateway']}/openapi.json", timeout=30).json()
+    for path in ("/v1/datasets", "/v1/cache/sites", "/v1/queue", "/v1/endpoints", "/v1/labels/queues", "/v1/gpus"):
+        assert path in document["paths"], path
+
+
 def test_fsck_finds_nothing(platform: Platform, trained: dict[str, Any]) -> None:
     def clean() -> dict[str, Any] | None:
         report: dict[str, Any] = platform.get("/v1/fsck")

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from catalog import console
+from catalog.entrypoints.docs.whole import Part, whole
 from millrace.http import ANONYMOUS_PATHS, enumerate_routes
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
@@ -168,6 +169,34 @@ async def test_the_documentation_needs_no_other_host_and_no_inline_code(gateway)
     document = (await gateway.call("GET", "/openapi.json", who=None)).json()
     assert document["openapi"].startswith("3.1")
     assert "/v1/datasets/{name}/commits" in document["paths"]
+
+
+async def test_the_description_says_who_may_ask_and_how_a_refusal_looks(gateway) -> None:
+    document = (await gateway.call("GET", "/openapi.json", who=None)).json()
+    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    assert document["security"] == [{"token": []}]
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+    for operation in operations:
+        assert "422" not in operation["responses"]
+        assert "application/problem+json" in operation["responses"]["default"]["content"]
+    references = set(re.findall(r'"\$ref": "([^"]+)"', json.dumps(document)))
+    schemas = document["components"]["schemas"]
+    assert {reference.removeprefix("#/components/schemas/") for reference in references} <= set(schemas)
+
+
+def test_documents_of_services_become_one() -> None:
+    reference = {"$ref": "#/components/schemas/Body"}
+    own = {"paths": {"/v1/own": {"get": {}}}, "components": {"schemas": {"Body": {"title": "own"}}, "x": 1}}
+    other = {
+        "paths": {"/v1/queue": {"get": reference}, "/v1/queue/{run}": {}, "/v1/queues": {}, "/v1/fsck": {}},
+        "components": {"schemas": {"Body": {"title": "other"}, "Problem": {}}},
+    }
+    made = whole(own, [Part("cache-manager", ("/v1/queue",), other)])
+    assert set(made["paths"]) == {"/v1/own", "/v1/queue", "/v1/queue/{run}"}
+    assert made["paths"]["/v1/queue"]["get"] == {"$ref": "#/components/schemas/CacheManagerBody"}
+    schemas = {"Body": {"title": "own"}, "CacheManagerBody": {"title": "other"}, "Problem": {}}
+    assert made["components"] == {"schemas": schemas, "x": 1}
 
 
 async def test_a_forwarded_route_says_who_is_away(gateway) -> None:

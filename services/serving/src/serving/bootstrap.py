@@ -90,7 +90,7 @@ def build(
         endpoints_router(control.documents, world, gateway),
         fsck_router(control.documents, control.server, control.repository),
     ]
-    admin = create_app("Millrace serving", runtime=runtime, authenticator=who, routers=routers)
+    admin = create_app("Millrace serving", runtime=runtime, authenticator=who, routers=routers, docs=True)
     oip = OipApp(
         gateway=gateway,
         world=world,

@@ -18,11 +18,11 @@ from millrace.auth import Authenticator
 from millrace.errors import Invalid, MillraceError
 from millrace.http.limits import BodyLimit
 from millrace.http.observe import ObserveRequests
+from millrace.http.openapi import PROBLEM, describe, operation_id
 from millrace.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 
-PROBLEM = "application/problem+json"
 MAX_BODY_BYTES = 1024 * 1024
 
 ANONYMOUS_PATHS = frozenset({"/livez", "/readyz", "/startupz", "/metrics"})
@@ -73,7 +73,9 @@ def create_app(
         redoc_url=None,
         openapi_url="/openapi.json" if docs else None,
         redirect_slashes=False,
+        generate_unique_id_function=operation_id,
     )
+    describe(app)
     app.state.runtime = runtime
     app.state.authenticator = authenticator
     app.include_router(_health(runtime))

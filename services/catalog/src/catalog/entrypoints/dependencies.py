@@ -54,6 +54,15 @@ def may(action: str) -> Callable[..., Awaitable[Caller]]:
     return caller
 
 
+def also(status: int, description: str) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI entry of a second way in which a route succeeds."""
+    return {status: {"description": description, "content": {"application/json": {"schema": {"type": "object"}}}}}
+
+
+MAY_CREATE = also(201, "It did not exist, and does now")
+MAY_REPEAT = also(200, "A repeat: what the first request made")
+
+
 def answer(reply: Reply) -> JSONResponse:
     """Return a reply as a response."""
     return JSONResponse(reply.body, status_code=reply.status)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import httpx
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
+from catalog.entrypoints.docs.whole import Part
 from millrace.errors import DeadlineExceeded, Unavailable
 from millrace.telemetry import current_traceparent
 
@@ -28,6 +32,7 @@ HOP_BY_HOP = frozenset(
 NOT_SENT = HOP_BY_HOP | {"host", "content-length", "cookie", "forwarded", "x-forwarded-for", "x-forwarded-host"}
 NOT_RETURNED = HOP_BY_HOP | {"server", "date", "x-request-id", "x-content-type-options", "set-cookie"}
 
+DESCRIBE_SECONDS = 1.5
 DEADLINE = httpx.Timeout(30.0, connect=2.0)
 
 
@@ -37,11 +42,31 @@ class Forwarder:
     def __init__(self, table: Mapping[str, tuple[str, str]], client: httpx.AsyncClient) -> None:
         self._table = dict(table)
         self._client = client
+        self._described: dict[str, Any] = {}
 
     @property
     def prefixes(self) -> list[str]:
         """Return the forwarded path prefixes."""
         return list(self._table)
+
+    async def descriptions(self) -> list[Part]:
+        """Return each owner's OpenAPI document, or the last that was seen of it; one never seen is left out."""
+        owners = sorted(set(self._table.values()))
+        await asyncio.gather(*(self._describe(service, base) for service, base in owners))
+        return [
+            Part(service, self._prefixes_of(service), self._described[service])
+            for service, _ in owners
+            if service in self._described
+        ]
+
+    async def _describe(self, service: str, base: str) -> None:
+        with contextlib.suppress(httpx.HTTPError, ValueError):
+            answer = await self._client.get(f"{base.rstrip('/')}/openapi.json", timeout=DESCRIBE_SECONDS)
+            if answer.status_code == httpx.codes.OK:
+                self._described[service] = answer.json()
+
+    def _prefixes_of(self, service: str) -> tuple[str, ...]:
+        return tuple(prefix for prefix, (owner, _) in self._table.items() if owner == service)
 
     async def forward(self, request: Request, prefix: str) -> StreamingResponse:
         """Pass a request on and its answer back.

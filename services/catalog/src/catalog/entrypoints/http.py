@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
+from fastapi.responses import JSONResponse
 
 from catalog import console
 from catalog.application.catalog import Catalog
 from catalog.entrypoints import docs
+from catalog.entrypoints.docs.whole import whole
 from catalog.entrypoints.forward import Forwarder
 from catalog.entrypoints.routes import (
     datasets,
@@ -53,8 +55,13 @@ def make_app(
         authenticator=authenticator,
         routers=[*ROUTERS, forwarded.forwarded_routes(forwarder), docs.router],
         body_limits=BODY_LIMITS,
-        docs=True,
     )
     app.state.catalog = catalog
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> JSONResponse:
+        """Describe everything that the gateway answers, as far as the services it passes requests on to are up."""
+        return JSONResponse(whole(app.openapi(), await forwarder.descriptions()))
+
     console.install(app)
     return app

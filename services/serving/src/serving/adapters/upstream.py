@@ -51,7 +51,10 @@ class _Connection(asyncio.Protocol):
         self.reply = asyncio.get_running_loop().create_future()
         if self.transport is None:
             raise _ClosedError
-        self.transport.writelines((head, body))
+        if body:
+            self.transport.writelines((head, body))
+        else:  # an empty piece stays in the buffer of Python 3.12's transports for ever, and none of them closes then
+            self.transport.write(head)
         return self.reply
 
     def data_received(self, data: bytes) -> None:

@@ -18,7 +18,7 @@ from catalog.application.versions import (
     open_uploads,
 )
 from catalog.entrypoints.bodies import CommitBody, DatasetBody, DownloadsBody, UploadsBody, plain
-from catalog.entrypoints.dependencies import After, Here, Limit, Name, answer, may, page
+from catalog.entrypoints.dependencies import MAY_CREATE, MAY_REPEAT, After, Here, Limit, Name, answer, may, page
 from millrace.errors import Invalid
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
@@ -27,7 +27,7 @@ Writer = Annotated[Caller, Depends(may("datasets:write"))]
 Ref = Annotated[str, Path(max_length=64, description="a number, a commit or a prefix of one, or `latest`")]
 
 
-@router.put("/{name}")
+@router.put("/{name}", responses=MAY_CREATE)
 async def put_dataset(name: Name, body: DatasetBody, caller: Writer, catalog: Here) -> JSONResponse:
     """Create a dataset, or change its description."""
     return answer(await catalog.in_unit(describe_dataset, name, body.description, caller, clock=catalog.clock))
@@ -55,7 +55,7 @@ async def post_uploads(name: Name, body: UploadsBody, caller: Writer, catalog: H
     return {"items": items, "next": None}
 
 
-@router.post("/{name}/commits", status_code=201)
+@router.post("/{name}/commits", status_code=201, responses=MAY_REPEAT)
 async def post_commit(name: Name, body: CommitBody, caller: Writer, catalog: Here) -> JSONResponse:
     """Verify what was uploaded and make it the next version: 201, or 200 if the head holds the same tree already."""
     cmd = CommitDataset(

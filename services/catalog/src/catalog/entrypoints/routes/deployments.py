@@ -12,14 +12,14 @@ from catalog.application.caller import Caller
 from catalog.application.deployments import find_deployment, put_deployment, retire_deployment
 from catalog.application.models import find_model_version
 from catalog.entrypoints.bodies import DeploymentBody
-from catalog.entrypoints.dependencies import After, Here, Limit, Name, answer, may, page
+from catalog.entrypoints.dependencies import MAY_CREATE, After, Here, Limit, Name, answer, may, page
 
 router = APIRouter(prefix="/v1/deployments", tags=["deployments"])
 Reader = Annotated[Caller, Depends(may("deployments:read"))]
 Writer = Annotated[Caller, Depends(may("deployments:write"))]
 
 
-@router.put("/{name}")
+@router.put("/{name}", responses=MAY_CREATE)
 async def put(name: Name, body: DeploymentBody, caller: Writer, catalog: Here) -> JSONResponse:
     """Let a deployment want a model version; what it wants already is no new revision."""
     version = await find_model_version(caller.project, body.model, str(body.version), documents=catalog.documents)

@@ -17,7 +17,7 @@ from catalog.application.landing import accept_landings, find_operation
 from catalog.domain.operations import OperationState
 from catalog.domain.records import LogRow
 from catalog.entrypoints.cloudevents_http import read_events as parse_events
-from catalog.entrypoints.dependencies import After, Here, Limit, catalog_of, may, page
+from catalog.entrypoints.dependencies import After, Here, Limit, also, catalog_of, may, page
 from millrace.errors import Forbidden, Invalid
 from millrace.events import DataLanded
 from millrace.failpoints import fp
@@ -27,6 +27,7 @@ Reader = Annotated[Caller, Depends(may("events:read"))]
 Sender = Annotated[Caller, Depends(may("events:write"))]
 Follower = Annotated[Caller, Depends(may("operations:read"))]
 
+VALIDATED = also(200, "The answer to Event Grid's validation of a subscription")
 CLOUD_EVENTS: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -39,7 +40,7 @@ CLOUD_EVENTS: dict[str, Any] = {
 }
 
 
-@router.post("/v1/events", status_code=202, openapi_extra=CLOUD_EVENTS)
+@router.post("/v1/events", status_code=202, openapi_extra=CLOUD_EVENTS, responses=VALIDATED)
 async def post_events(request: Request, caller: Sender, catalog: Here) -> JSONResponse:
     """Take CloudEvents `data.landed` (structured, binary or batched): 202, and `Location` says where to follow them.
 
@@ -149,7 +150,7 @@ async def list_operations(
     return page([views.operation(item) for item in found], limit, found[-1].id if found else None)
 
 
-@router.get("/v1/operations/{operation}")
+@router.get("/v1/operations/{operation}", responses=also(202, "It is on its way; look again"))
 async def get_operation(operation: str, caller: Follower, catalog: Here) -> JSONResponse:
     """Return what became of an event that was sent: 202 while it is on its way, 200 at its end, always an object."""
     found, children = await find_operation(caller.project, operation, documents=catalog.documents)

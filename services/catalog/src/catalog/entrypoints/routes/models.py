@@ -18,7 +18,7 @@ from catalog.application.models import (
 )
 from catalog.domain.models import Model, ModelVersion, PackageFile
 from catalog.entrypoints.bodies import AliasBody, ModelVersionBody
-from catalog.entrypoints.dependencies import After, Here, Limit, Name, answer, may, page
+from catalog.entrypoints.dependencies import MAY_REPEAT, After, Here, Limit, Name, answer, may, page
 from millrace.errors import Invalid
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
@@ -28,7 +28,7 @@ Promoter = Annotated[Caller, Depends(may("models:promote"))]
 Ref = Annotated[str, Path(max_length=64, description="a number, an alias, or `latest`")]
 
 
-@router.post("/{name}/versions", status_code=201)
+@router.post("/{name}/versions", status_code=201, responses=MAY_REPEAT)
 async def post_version(name: Name, body: ModelVersionBody, caller: Registrar, catalog: Here) -> JSONResponse:
     """Register the package that a run made: 201, or 200 if the run registered it before."""
     cmd = RegisterModel(

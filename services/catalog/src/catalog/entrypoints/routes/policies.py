@@ -13,7 +13,7 @@ from catalog.application.caller import Caller
 from catalog.application.policies.documents import PolicyDocument
 from catalog.application.policies.edit import delete_policy, put_policy
 from catalog.domain.entity import key
-from catalog.entrypoints.dependencies import After, Here, Limit, Name, answer, may, page
+from catalog.entrypoints.dependencies import MAY_CREATE, After, Here, Limit, Name, answer, may, page
 from catalog.entrypoints.policy_text import read_policy
 from catalog.errors import PolicyNotFound
 
@@ -45,7 +45,7 @@ BODY = {
 }
 
 
-@router.put("/{name}", openapi_extra=BODY)
+@router.put("/{name}", openapi_extra=BODY, responses=MAY_CREATE)
 async def put(name: Name, request: Request, caller: Writer, catalog: Here) -> JSONResponse:
     """Create or replace a policy, in YAML or JSON."""
     document = read_policy(await request.body())

@@ -16,7 +16,7 @@ from catalog.application.versions import find_version
 from catalog.domain.metrics import LogLine, Point
 from catalog.domain.runs import Stage
 from catalog.entrypoints.bodies import LogsBody, MetricsBody, RunBody, StagesBody, moment
-from catalog.entrypoints.dependencies import After, Here, Limit, answer, may, page
+from catalog.entrypoints.dependencies import MAY_REPEAT, After, Here, Limit, answer, may, page
 from millrace.errors import Invalid
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
@@ -26,7 +26,7 @@ Agent = Annotated[Caller, Depends(may("runs:report"))]
 RunPath = Annotated[str, Path(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=MAY_REPEAT)
 async def post_run(body: RunBody, caller: Writer, catalog: Here) -> JSONResponse:
     """Ask for a run on a dataset version; the version is asked for at the site, too."""
     version = await find_version(caller.project, body.dataset, str(body.version), documents=catalog.documents)
