@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +98,15 @@ def test_requirements_are_pinned_by_hash_and_name_no_host() -> None:
     assert "://" not in text
     assert all("==" in line for line in text.splitlines() if not line.startswith((" ", "#")))
     assert text.count("==") <= text.count("--hash=sha256:")
+
+
+@pytest.mark.slow
+def test_a_projects_own_settings_do_not_reach_its_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """People start the stack from their own projects' folders."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "pyproject.toml").write_text('[tool.uv]\nconstraint-dependencies = ["numpy<1"]\n')
+    monkeypatch.chdir(project)
+    built = triton_env.ensure(project, environ={**os.environ, "XDG_CACHE_HOME": str(project / "cache")})
+    assert built.root.is_relative_to(project)
+    assert built.program.is_file()

@@ -115,8 +115,9 @@ def _install(root: Path, environ: Mapping[str, str]) -> None:
     _run([base, "-m", "venv", *(["--without-pip"] if uv else []), str(root)], environ)
     pinned = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", str(REQUIREMENTS)]
     python = str(TritonEnvironment(root).python)
+    (root / "uv.toml").touch()  # uv looks upwards for settings; those of a project around us must not reach it
     if uv:
-        _run([uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, *pinned], environ)
+        _run([uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, *pinned], environ, folder=root)
     else:
         _run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *pinned], environ)
 
@@ -131,11 +132,17 @@ def _place_backend(built: TritonEnvironment) -> None:
         program.chmod(program.stat().st_mode | 0o111)
 
 
-def _run(argv: list[str], environ: Mapping[str, str]) -> None:
+def _run(argv: list[str], environ: Mapping[str, str], *, folder: Path | None = None) -> None:
     env = {key: value for key, value in environ.items() if key not in {"PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"}}
     try:
         done = subprocess.run(  # noqa: S603 - our own interpreter and installer
-            argv, env=env, capture_output=True, timeout=INSTALL_SECONDS, check=False, stdin=subprocess.DEVNULL
+            argv,
+            env=env,
+            cwd=folder,
+            capture_output=True,
+            timeout=INSTALL_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unavailable(f"Triton's environment cannot be built: {error}") from None
