@@ -14,6 +14,8 @@ from millrace_stack.process import ProcessId
 
 Phase = Literal["starting", "running", "stopping", "stopped", "failed"]
 
+NOT_STARTED, BEING_PREPARED = "not started yet", "is being prepared"
+
 
 class ProcessState(BaseModel):
     """One supervised process. `reason` says why it is not ready, or why it last ended."""
@@ -25,7 +27,7 @@ class ProcessState(BaseModel):
     started: float | None = None
     port: int | None = None
     ready: bool = False
-    reason: str | None = "not started yet"
+    reason: str | None = NOT_STARTED
     reasons: dict[str, str] = Field(default_factory=dict, description="a service's /readyz: check → reason")
     restarts: int = 0
     last_exit: int | None = None

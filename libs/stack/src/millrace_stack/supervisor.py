@@ -26,7 +26,7 @@ from millrace_stack import process as processes
 from millrace_stack import state as states
 from millrace_stack.layout import Layout
 from millrace_stack.parts import ESSENTIAL, Part
-from millrace_stack.state import ProcessState, StackState
+from millrace_stack.state import BEING_PREPARED, ProcessState, StackState
 from millrace_stack.sweeping import MARKER, sweep
 
 T = TypeVar("T")
@@ -118,7 +118,7 @@ class Supervisor:
 
     async def _once(self, part: Part, one: ProcessState) -> None:
         """Run a part until it ends."""
-        one.reason = "is being prepared"
+        one.reason = BEING_PREPARED
         try:
             command = await self._in_thread(part.command)
             if part.name in self._halted:

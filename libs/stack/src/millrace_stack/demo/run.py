@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from rich.markup import escape
+
 from millrace.errors import MillraceError, NotFound
 from millrace_stack.config import StackConfig
 from millrace_stack.demo import chaos, ending
@@ -22,7 +24,7 @@ from millrace_stack.demo.steps import DEPLOYMENT, Steps
 from millrace_stack.demo.traffic import Endpoint
 from millrace_stack.demo.waiting import StepFailed, until
 from millrace_stack.stack import Stack, down, up
-from millrace_stack.state import StackState
+from millrace_stack.state import BEING_PREPARED, NOT_STARTED, ProcessState, StackState
 
 CHAOS_PATIENCE = 2.0
 KILL_SECONDS = 60.0
@@ -173,11 +175,19 @@ class _Narrator:
             if process.ready and name not in self._told:
                 self._told.add(name)
                 self._story.say(f"{name} is ready{f' on port {process.port}' if process.port else ''}")
-            elif not process.ready and process.kind == "service" and process.reasons:
-                reason = "; ".join(process.reasons.values())[:120]
-                if self._waiting.get(name) != reason:
-                    self._waiting[name] = reason
-                    self._story.say(f"[dim]{name} waits: {reason}[/dim]")
+            elif (reason := _why_not(process)) is not None and self._waiting.get(name) != reason:
+                self._waiting[name] = reason
+                self._story.say(f"[dim]{name} waits: {escape(reason)}[/dim]")
+
+
+def _why_not(process: ProcessState) -> str | None:
+    """Return what a service says that it waits for, or why a server does not run; None if there is nothing to tell."""
+    if process.ready:
+        return None
+    if process.kind == "service":
+        return "; ".join(process.reasons.values())[:120] or None
+    does_not_run = process.pid is None and process.reason not in (None, NOT_STARTED, BEING_PREPARED)
+    return " | ".join((process.reason or "").splitlines())[:400] if does_not_run else None
 
 
 def _config(plan: chaos.Plan | None) -> StackConfig:
