@@ -81,6 +81,17 @@ class Reconciler:
 
 
 @dataclass
+class Kick:
+    """Wakes a reconciler that is made later than those who want to wake it."""
+
+    call: Callable[[], None] = lambda: None
+
+    def __call__(self) -> None:
+        """Wake it, if it is there."""
+        self.call()
+
+
+@dataclass
 class _Task:
     name: str
     start: Callable[[], Awaitable[None]]
@@ -239,4 +250,4 @@ def _end(_number: int, _frame: object) -> None:
     raise SystemExit(0)
 
 
-__all__ = ["Check", "Reconciler", "Runtime", "listen", "serve"]
+__all__ = ["Check", "Kick", "Reconciler", "Runtime", "listen", "serve"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import httpx
@@ -39,7 +38,7 @@ from millrace.leases import Leadership, LeaseStore, ProcessIdentity
 from millrace.objects import ObjectStore
 from millrace.objects.lake import open_lake
 from millrace.outbox import Relay
-from millrace.runtime import Reconciler, Runtime
+from millrace.runtime import Kick, Reconciler, Runtime
 from millrace.service import relay_events
 from millrace.settings import SharedSettings
 
@@ -61,17 +60,6 @@ def limits(settings: CacheManagerSettings) -> Limits:
         age_step=settings.age_step_seconds,
         sweep=settings.sweep_seconds,
     )
-
-
-@dataclass
-class Kicks:
-    """Wakes the reconciler, once there is one."""
-
-    call: Callable[[], None] = lambda: None
-
-    def __call__(self) -> None:
-        """Wake it."""
-        self.call()
 
 
 @dataclass
@@ -133,7 +121,7 @@ def assemble(
     transactor = Transactor(client, settings.mongo_database, CacheUnitOfWork, clock=clock, source=SOURCE)
     leases = LeaseStore(database, clock=clock, ttl=settings.takeover_seconds, identity=ProcessIdentity())
     folders = SiteFolders()
-    kicks = Kicks()
+    kicks = Kick()
     world = World(
         transact=transactor,
         sites=translating(MongoSites(database[SITES])),

@@ -34,23 +34,12 @@ from millrace.http import create_app
 from millrace.leases import LeaseStore, ProcessIdentity
 from millrace.objects import ObjectStore
 from millrace.outbox import Relay
-from millrace.runtime import Reconciler, Runtime
+from millrace.runtime import Kick, Reconciler, Runtime
 from millrace.service import relay_events
 from millrace.settings import SharedSettings
 
 SERVICE = "ingest"
 SOURCE = "/millrace/ingest"
-
-
-@dataclass
-class Kicks:
-    """Wakes the reconciler, once there is one."""
-
-    call: Callable[[], None] = lambda: None
-
-    def __call__(self) -> None:
-        """Wake it."""
-        self.call()
 
 
 @dataclass
@@ -94,7 +83,7 @@ def assemble(
     database = client[settings.mongo_database]
     transactor = Transactor(client, settings.mongo_database, IngestUnitOfWork, clock=clock, source=SOURCE)
     lake = DatasetLake(stores(bucket), stores)
-    kicks = Kicks()
+    kicks = Kick()
     world = World(
         transact=transactor,
         jobs=translating(MongoJobs(database[JOBS])),
