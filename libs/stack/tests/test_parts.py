@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from millrace_stack import cli, natsconf, ports, process, secret_files
 from millrace_stack.addresses import addresses
 from millrace_stack.config import SERVICES, StackConfig
 from millrace_stack.environment import inherited
+from millrace_stack.launch import OPEN_FILES
 from millrace_stack.layout import Layout, locate
 from millrace_stack.log_files import Follower
 
@@ -142,6 +144,21 @@ def test_a_command_dies_with_its_parent(tmp_path: Path) -> None:
                 break
             time.sleep(0.02)
         assert not child.alive()
+
+
+def test_a_command_may_open_as_many_files_as_this_user_may(tmp_path: Path) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    program = (
+        "import pathlib, resource\n"
+        "from millrace_stack.process import Command, spawn\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, (256, {hard}))\n"
+        f"folder = pathlib.Path({str(tmp_path)!r})\n"
+        "spawn(Command('limit', ('/bin/sh', '-c', 'ulimit -n'), cwd=folder, log=folder / 'log')).wait(timeout=30)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    assert int((tmp_path / "log").read_text()) == (
+        OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    )
 
 
 def test_log_lines_are_followed_across_a_rotation(tmp_path: Path) -> None:
