@@ -1,6 +1,6 @@
 """The model repository as a folder that Triton shares.
 
-    <repository>/<model>.v<N>/        read-only once it is there
+    <repository>/<model>.v<N>/        its files read-only once it is there
         config.pbtxt  1/model.py      written by serving
         1/model.onnx                  copied from the package
         1/__pycache__                 an empty file, so that nobody can make the folder
@@ -136,9 +136,10 @@ def _digest(path: Path) -> str:
 
 
 def _seal(folder: Path) -> None:
-    """Make everything read-only and durable, innermost first."""
+    """Make the files read-only and everything durable, innermost first. Whoever owns the folder can still delete it."""
     for path in sorted(folder.rglob("*"), reverse=True):
-        path.chmod(0o555 if path.is_dir() else 0o444)
+        if path.is_file():
+            path.chmod(0o444)
         _sync(path)
     _sync(folder)
 
@@ -153,19 +154,14 @@ def _sync(path: Path) -> None:
 
 def _publish(built: Path, target: Path) -> None:
     built.rename(target)
-    target.chmod(0o555)
     _sync(target.parent)
 
 
 def _remove(folder: Path, trash: Path) -> None:
     try:
-        folder.chmod(0o755)
         folder.rename(trash)
     except FileNotFoundError:
         return
-    for path in trash.rglob("*"):
-        if path.is_dir() and not path.is_symlink():
-            path.chmod(0o755)
     shutil.rmtree(trash, ignore_errors=True)
 
 
