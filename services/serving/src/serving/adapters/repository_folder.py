@@ -37,8 +37,7 @@ from serving.errors import BadPackage
 
 _MARK = "millrace.json"
 _NO_CACHE = "__pycache__"
-"""A file of this name keeps Python from writing bytecode there: root writes into read-only folders too, and a changed
-folder would be loaded again."""
+"""A file of this name keeps Python from writing bytecode there, and a changed folder would be loaded again."""
 
 
 class FolderRepository:
