@@ -119,7 +119,7 @@ def test_no_effect_happens_twice(platform: Platform, trained: dict[str, Any]) ->
     copies = draw.choices(originals, k=COPIES)
     assert len(originals) >= 8
     asyncio.run(replay(platform, copies))
-    until("a thousand copies to be settled", lambda: asyncio.run(settled(platform)) or None, 120)
+    until("a thousand copies to be settled", lambda: quiet(platform) or None, 120)
     after = snapshot(platform)
     new = [event for event in after["events"] if event not in set(before["events"])]
     assert new == [], f"events that should not be: {[e for e in events(platform) if e['event']['id'] in ' '.join(new)]}"

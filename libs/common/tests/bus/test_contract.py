@@ -41,6 +41,7 @@ class RealWorld:
         self.bus = bus
         self.raw = raw
         self.js = raw.jetstream()
+        self.wanted = 0
         self.eventually = eventually
         self.transact = InMemoryTransactor(InMemoryUnitOfWork)
 
@@ -50,12 +51,15 @@ class RealWorld:
         await self.bus.wait_ready(10)
 
     async def publish(self, subject: str, raw: bytes) -> None:
-        await self.js.publish(subject, raw)
+        stored = await self.js.publish(subject, raw)
+        if subject.startswith("evt.data.landed."):
+            self.wanted = stored.seq
 
     async def settled(self) -> None:
         async def idle() -> bool:
             info = await self.js.consumer_info("EVENTS", DURABLE)
-            return bool(info.num_pending == 0 and info.num_ack_pending == 0)
+            done = info.ack_floor is not None and info.ack_floor.stream_seq >= self.wanted
+            return bool(done and info.num_pending == 0 and info.num_ack_pending == 0)
 
         await self.eventually(idle, seconds=20)
 
