@@ -39,7 +39,7 @@ INDEXES: dict[str, list[IndexModel]] = {
         _index("project", "model", "run", unique=True),
     ],
     "deployments": [_index("project", "_id")],
-    "operations": [_index("project", "event"), _index("project", "state")],
+    "operations": [_index("project", "event"), _index("project", "state"), _index("project", "number")],
     "tokens": [_index("project", "_id"), _index("parent", sparse=True)],
     "event_log": [
         _index("position"),

@@ -268,11 +268,8 @@ async def events(request: Request, api: Api, correlation: str | None = None) -> 
     """Show the event log, newest first, or one story in order."""
     order = "oldest" if correlation else "newest"
     found = await _events(api, limit=200, order=order, correlation=correlation)
-    operations = [] if correlation else await api.items("/v1/operations", limit=200)
-    operations.sort(key=lambda operation: operation["created_at"], reverse=True)
-    return page(
-        request, "events.html", here="events", events=found, correlation=correlation, operations=operations[:20]
-    )
+    operations = [] if correlation else await api.items("/v1/operations", limit=20)
+    return page(request, "events.html", here="events", events=found, correlation=correlation, operations=operations)
 
 
 async def _events(api: ConsoleApi, **params: Any) -> list[dict[str, Any]]:

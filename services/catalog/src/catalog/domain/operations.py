@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from catalog.domain.entity import Entity
+from millrace.clock import new_id
 
 OperationState = Literal["accepted", "running", "completed", "failed"]
 ENDED: frozenset[str] = frozenset({"completed", "failed"})
@@ -14,7 +15,10 @@ ENDED: frozenset[str] = frozenset({"completed", "failed"})
 
 @dataclass(frozen=True, kw_only=True)
 class Operation(Entity):
-    """One outside event on its way to a dataset version. Its id is made of project, source and event id."""
+    """One outside event on its way to a dataset version. Its id is made of project, source and event id.
+
+    `number` rises with the time at which operations were accepted (a UUIDv7): the order of lists.
+    """
 
     state: OperationState = "accepted"
     reason: str = "waiting for ingest"
@@ -26,6 +30,7 @@ class Operation(Entity):
     job: str | None = None
     result: dict[str, Any] = field(default_factory=dict)
     children: tuple[str, ...] = ()
+    number: str = field(default_factory=lambda: str(new_id()))
     created_at: datetime
     updated_at: datetime
 

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from catalog.entrypoints.docs.whole import Part
+from millrace.clock import Clock, SystemClock
 from millrace.errors import DeadlineExceeded, Unavailable
 from millrace.telemetry import current_traceparent
 
@@ -32,7 +33,7 @@ HOP_BY_HOP = frozenset(
 NOT_SENT = HOP_BY_HOP | {"host", "content-length", "cookie", "forwarded", "x-forwarded-for", "x-forwarded-host"}
 NOT_RETURNED = HOP_BY_HOP | {"server", "date", "x-request-id", "x-content-type-options", "set-cookie"}
 
-DESCRIBE_SECONDS = 1.5
+DESCRIBE_SECONDS, DESCRIBED_SECONDS = 1.5, 60.0
 DEADLINE = httpx.Timeout(30.0, connect=2.0)
 
 
@@ -42,7 +43,10 @@ class Forwarder:
     def __init__(self, table: Mapping[str, tuple[str, str]], client: httpx.AsyncClient) -> None:
         self._table = dict(table)
         self._client = client
+        self._clock: Clock = SystemClock()
         self._described: dict[str, Any] = {}
+        self._described_until = float("-inf")
+        self._describing = asyncio.Lock()
 
     @property
     def prefixes(self) -> list[str]:
@@ -50,20 +54,29 @@ class Forwarder:
         return list(self._table)
 
     async def descriptions(self) -> list[Part]:
-        """Return each owner's OpenAPI document, or the last that was seen of it; one never seen is left out."""
+        """Return each owner's OpenAPI document, or the last that was seen of it; one never seen is left out.
+
+        Anybody may ask, so the owners are asked once at a time, and not again for a while once all have answered.
+        """
         owners = sorted(set(self._table.values()))
-        await asyncio.gather(*(self._describe(service, base) for service, base in owners))
+        async with self._describing:
+            if self._clock.monotonic() >= self._described_until:
+                known = await asyncio.gather(*(self._describe(service, base) for service, base in owners))
+                age = DESCRIBED_SECONDS if all(known) else DESCRIBE_SECONDS
+                self._described_until = self._clock.monotonic() + age
         return [
             Part(service, self._prefixes_of(service), self._described[service])
             for service, _ in owners
             if service in self._described
         ]
 
-    async def _describe(self, service: str, base: str) -> None:
+    async def _describe(self, service: str, base: str) -> bool:
         with contextlib.suppress(httpx.HTTPError, ValueError):
             answer = await self._client.get(f"{base.rstrip('/')}/openapi.json", timeout=DESCRIBE_SECONDS)
             if answer.status_code == httpx.codes.OK:
                 self._described[service] = answer.json()
+                return True
+        return False
 
     def _prefixes_of(self, service: str) -> tuple[str, ...]:
         return tuple(prefix for prefix, (owner, _) in self._table.items() if owner == service)

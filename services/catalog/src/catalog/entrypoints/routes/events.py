@@ -142,12 +142,13 @@ async def list_operations(
     limit: Limit = 100,
     after: After = None,
 ) -> dict[str, Any]:
-    """List what became of events from outside, however they came: over HTTP or straight over the bus."""
+    """List what became of events from outside, newest first, whether they came over HTTP or straight over the bus."""
     filters = {"state": state, "dataset": dataset, "source": source}
     where = {"project": caller.project, "type": DataLanded.TYPE}
     where |= {name: value for name, value in filters.items() if value is not None}
-    found = await catalog.documents.operations.find(where, after=after, limit=limit)
-    return page([views.operation(item) for item in found], limit, found[-1].id if found else None)
+    operations = catalog.documents.operations
+    found = await operations.find(where, order="number", descending=True, after=after, limit=limit)
+    return page([views.operation(item) for item in found], limit, found[-1].number if found else None)
 
 
 @router.get("/v1/operations/{operation}", responses=also(202, "It is on its way; look again"))
