@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from millrace.datasets import limits, packer
+from millrace.datasets import folder_push, limits
 from millrace.errors import Conflict, Forbidden, Invalid, MillraceError, NotFound, Unavailable
 from millrace.objects.s3 import S3ObjectStore
 from millrace_sdk import folder
@@ -78,18 +78,19 @@ def test_a_folder_goes_to_the_lake_and_comes_back(lakeside: Gateway, copy: Path,
 
 
 def test_a_broken_sync_goes_on(lakeside: Gateway, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packer, "PACK_TARGET", 4_096)
+    monkeypatch.setattr(folder_push, "PACK_TARGET", 4_096)
     monkeypatch.setattr("millrace.datasets.statcache.RACY_NS", -(10**12))
     (copy / "big").write_bytes(BIG)
     real = PresignedObjectStore.put
-    left = 4
+    arrived = 0
 
     async def failing(self: PresignedObjectStore, key: str, data: bytes, *, create_only: bool = False) -> bool:
-        nonlocal left
-        left -= 1
-        if left < 0:
+        nonlocal arrived
+        if arrived >= 3:
             raise Unavailable("away")
-        return await real(self, key, data, create_only=create_only)
+        new = await real(self, key, data, create_only=create_only)
+        arrived += 1
+        return new
 
     monkeypatch.setattr(PresignedObjectStore, "put", failing)
     with pytest.raises(Unavailable):

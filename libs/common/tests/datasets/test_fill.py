@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from millrace.datasets import fetch, limits, packer
+from millrace.datasets import fetch, folder_push, limits
 from millrace.datasets.builder import ManifestBuilder
 from millrace.datasets.fill import fill
 from millrace.datasets.folders import NoSpace
@@ -36,7 +36,7 @@ BIG = {"big": CHANCE.randbytes(limits.CHUNK + 5_000_000), "nine": CHANCE.randbyt
 
 @pytest.fixture(autouse=True)
 def small_packs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packer, "PACK_TARGET", 20_000)
+    monkeypatch.setattr(folder_push, "PACK_TARGET", 20_000)
 
 
 async def stored(store: ObjectStore, tmp_path: Path, files: dict[str, bytes]) -> Manifest:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from millrace.datasets import limits, packer
+from millrace.datasets import folder_push, limits, packer, uploads
 from millrace.datasets.keys import pack_key
 from millrace.datasets.manifest import Manifest
 from millrace.datasets.pack import read_pack
@@ -18,6 +18,7 @@ from millrace.datasets.paths import Refused
 from millrace.datasets.progress import Progress
 from millrace.datasets.push import extend, push, push_files
 from millrace.datasets.rebuild import rebuild_index, relocate
+from millrace.datasets.scan import scan
 from millrace.datasets.sources import Changed, SourceFile
 from millrace.datasets.statcache import StatCache
 from millrace.datasets.stored import load_manifest
@@ -40,6 +41,7 @@ FILES = {
 @pytest.fixture
 def small_packs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packer, "PACK_TARGET", 4_096)
+    monkeypatch.setattr(folder_push, "PACK_TARGET", 4_096)
 
 
 @pytest.fixture
@@ -184,7 +186,7 @@ async def test_the_stat_cache_spares_reading(
     with StatCache(tmp_path / "stat.sqlite") as cache:
         first = await push(tree, memory, project=PROJECT, stat_cache=cache)
     with StatCache(tmp_path / "stat.sqlite") as cache:
-        monkeypatch.setattr("millrace.datasets.push.read_local", None)
+        monkeypatch.setattr("millrace.datasets.folder_push.read_segment", None)
         again = await push(tree, memory, project=PROJECT, stat_cache=cache, parent=first.manifest)
     assert not again.changed
 
@@ -202,7 +204,8 @@ def test_a_damaged_stat_cache_is_begun_again(tmp_path: Path) -> None:
     path = tmp_path / "stat.sqlite"
     path.write_bytes(b"this is no database" * 1_000)
     with StatCache(path) as cache:
-        assert cache.find(tmp_path.stat(), now_ns=2**62) is None
+        _, known = cache.look_up(scan(tmp_path), now_ns=2**62)
+        assert not known.any()
 
 
 async def test_a_dry_run_sends_nothing(memory: InMemoryObjectStore, tree: Path) -> None:
@@ -254,13 +257,13 @@ async def test_our_own_folder_is_not_data(memory: InMemoryObjectStore, tree: Pat
 async def test_a_file_that_changes_meanwhile_is_noticed(
     memory: InMemoryObjectStore, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = os.pread
+    real = os.preadv
 
-    def touching(handle: int, size: int, offset: int) -> bytes:
+    def touching(handle: int, buffers: list[memoryview], offset: int) -> int:
         (tree / "train/0/a.png").write_bytes(b"longer than it was")
-        return real(handle, size, offset)
+        return real(handle, buffers, offset)
 
-    monkeypatch.setattr(os, "pread", touching)
+    monkeypatch.setattr(os, "preadv", touching)
     with pytest.raises(Changed, match=r"a\.png"):
         await push(tree, memory, project=PROJECT)
 
@@ -310,9 +313,8 @@ async def test_a_source_that_lies_about_its_size_is_noticed(memory: InMemoryObje
             await push_files([SourceFile("a", size, short)], memory, project=PROJECT)
 
 
-async def test_memory_is_bounded_by_uploads_in_flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packer, "PACK_TARGET", 4_096)
-
+@pytest.mark.usefixtures("small_packs")
+async def test_memory_is_bounded_by_uploads_in_flight(tmp_path: Path) -> None:
     class Slow(InMemoryObjectStore):
         now = most = 0
 
@@ -325,7 +327,7 @@ async def test_memory_is_bounded_by_uploads_in_flight(tmp_path: Path, monkeypatc
 
     write_tree(tmp_path / "d", {f"{index:03d}": os.urandom(1_000) for index in range(60)})
     await push(tmp_path / "d", Slow(), project=PROJECT)
-    assert 1 < Slow.most <= packer.IN_FLIGHT
+    assert 1 < Slow.most <= uploads.IN_FLIGHT
 
 
 @pytest.mark.usefixtures("small_packs")

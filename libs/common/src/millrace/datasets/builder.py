@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from millrace.datasets.manifest import Entry, Manifest, PackRef
 from millrace.datasets.manifest_checks import check_table, schema_of
-from millrace.datasets.paths import collisions, refuse
+from millrace.datasets.path_columns import clashes
+from millrace.datasets.paths import refuse
 
 NO_PACK = -1
 
@@ -89,50 +92,88 @@ class ManifestBuilder:
             Refused: paths clash.
             Invalid: a row breaks a rule.
         """
-        refuse(collisions(self._paths))
-        order = sorted(range(len(self._paths)), key=self._paths.__getitem__)
-        used, renumber = self._used(order)
-        packs = np.frombuffer(self._packs, dtype=np.int32)[order] if order else np.empty(0, np.int32)
-        absent = packs < 0
-        places = np.where(absent, 0, renumber[np.maximum(packs, 0)] if len(renumber) else 0).astype(np.int32)
-        table = pa.table(
-            [
-                pa.array([self._paths[index] for index in order], pa.string()),
-                self._digest_column(order),
-                pa.array(_pick(self._sizes, order, np.int64)),
-                pa.array(_pick(self._modes, order, np.int32)),
-                pa.array(_pick(self._times, order, np.int64)),
-                pa.array(places, mask=absent),
-                pa.array(_pick(self._offsets, order, np.int64), mask=absent),
-                pa.array([self._chunks.get(index) for index in order], schema_of(None).field("chunks").type),
-            ],
-            schema=schema_of((ref.id, ref.size) for ref in used),
+        paths = pa.array(self._paths, pa.large_string())
+        refuse(clashes(paths))
+        return assemble(
+            Columns(
+                paths=paths,
+                digests=np.frombuffer(bytes(self._digests), dtype=np.uint8).reshape(-1, 32),
+                sizes=_numbers(self._sizes, np.int64),
+                modes=_numbers(self._modes, np.int32),
+                mtimes=_numbers(self._times, np.int64),
+                packs=_numbers(self._packs, np.int32),
+                offsets=_numbers(self._offsets, np.int64),
+                chunks=self._chunks,
+            ),
+            self._pack_list,
         )
-        check_table(table)
-        return Manifest(table)
-
-    def _digest_column(self, order: list[int]) -> Any:
-        grid = np.frombuffer(bytes(self._digests), dtype=np.uint8).reshape(-1, 32)[order]
-        return pa.Array.from_buffers(pa.binary(32), len(order), [None, pa.py_buffer(grid.tobytes())])
-
-    def _used(self, order: list[int]) -> tuple[list[PackRef], Any]:
-        """Return the packs that rows point to, in the order of the rows, and old ordinal → new."""
-        renumber = np.full(len(self._pack_list), NO_PACK, dtype=np.int32)
-        by_id: dict[str, int] = {}
-        used: list[PackRef] = []
-        for index in order:
-            ordinal = self._packs[index]
-            if ordinal == NO_PACK or renumber[ordinal] != NO_PACK:
-                continue
-            ref = self._pack_list[ordinal]
-            if ref is None:
-                raise RuntimeError("a pack was opened and never closed")
-            if ref.id not in by_id:
-                by_id[ref.id] = len(used)
-                used.append(ref)
-            renumber[ordinal] = by_id[ref.id]
-        return used, renumber
 
 
-def _pick(values: array[int], order: list[int], kind: Any) -> Any:
-    return np.frombuffer(values, dtype=kind)[order] if order else np.empty(0, kind)
+def _numbers(values: array[int], kind: Any) -> Any:
+    return np.frombuffer(values, dtype=kind) if len(values) else np.empty(0, kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Files in any order, by column: n paths (Arrow), (n, 32) digest bytes, n numbers each; `chunks` by position."""
+
+    paths: Any
+    digests: Any
+    sizes: Any
+    modes: Any
+    mtimes: Any
+    packs: Any
+    offsets: Any
+    chunks: Mapping[int, Sequence[bytes]]
+
+
+def assemble(columns: Columns, packs: Sequence[PackRef | None]) -> Manifest:
+    """Return the manifest of files whose paths are known not to clash; `packs` by the ordinals in the columns.
+
+    Raises:
+        Invalid: a row breaks a rule.
+    """
+    order = pc.array_sort_indices(columns.paths).to_numpy()
+    places, used = _renumbered(columns.packs[order], packs)
+    absent = places < 0
+    chunks = [columns.chunks.get(int(index)) for index in order] if columns.chunks else None
+    kind = schema_of(None).field("chunks").type
+    table = pa.table(
+        [
+            columns.paths.take(pa.array(order)).cast(pa.string()),
+            _digest_column(columns.digests[order]),
+            pa.array(columns.sizes[order]),
+            pa.array((columns.modes[order] & 0o777).astype(np.int32)),
+            pa.array(columns.mtimes[order]),
+            pa.array(np.maximum(places, 0), mask=absent),
+            pa.array(np.where(absent, 0, columns.offsets[order]), mask=absent),
+            pa.nulls(len(order), kind) if chunks is None else pa.array(chunks, kind),
+        ],
+        schema=schema_of((ref.id, ref.size) for ref in used),
+    )
+    check_table(table)
+    return Manifest(table)
+
+
+def _digest_column(digests: Any) -> Any:
+    data = np.ascontiguousarray(digests)
+    return pa.Array.from_buffers(pa.binary(32), len(data), [None, pa.py_buffer(data)])
+
+
+def _renumbered(ordinals: Any, packs: Sequence[PackRef | None]) -> tuple[Any, list[PackRef]]:
+    """Return the ordinals that the rows get, and their packs, in the order in which rows first name them."""
+    renumber = np.full(len(packs) + 1, NO_PACK, dtype=np.int32)
+    by_id: dict[str, int] = {}
+    used: list[PackRef] = []
+    named, first = np.unique(ordinals, return_index=True)
+    for ordinal in named[np.argsort(first)].tolist():
+        if ordinal == NO_PACK:
+            continue
+        ref = packs[ordinal]
+        if ref is None:
+            raise RuntimeError("a pack was opened and never closed")
+        if ref.id not in by_id:
+            by_id[ref.id] = len(used)
+            used.append(ref)
+        renumber[ordinal] = by_id[ref.id]
+    return renumber[ordinals], used

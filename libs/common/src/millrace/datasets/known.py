@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,35 +23,67 @@ class Location:
 
 
 class KnownBlobs:
-    """Looks digests up in a manifest: columns of numbers and a dictionary from 8 bytes of digest to row."""
+    """Looks digests up in a manifest: its columns, sorted by the first 8 bytes of the digest when first asked."""
 
     def __init__(self, manifest: Manifest | None) -> None:
-        self.chunks: set[bytes] = set()
-        self._rows: dict[int, int] = {}
-        if manifest is None or not manifest.files:
-            return
-        self._manifest = manifest
-        self._digests = _digests(manifest.table)
-        heads = np.ascontiguousarray(self._digests.reshape(-1, 32)[:, :8]).view("<u8").ravel()
-        self._rows = dict(zip(heads.tolist(), range(manifest.files), strict=True))
-        self._sizes = manifest.table.column("size").to_numpy()
-        self._packs = pc.fill_null(manifest.table.column("pack"), -1).to_numpy()
-        self._offsets = pc.fill_null(manifest.table.column("offset"), 0).to_numpy()
-        self.chunks = {bytes.fromhex(chunk) for chunk in manifest.chunk_ids()}
+        self._manifest = manifest if manifest is not None and manifest.files else None
+
+    @cached_property
+    def chunks(self) -> set[bytes]:
+        """Return the digests of all chunks."""
+        return set() if self._manifest is None else {bytes.fromhex(chunk) for chunk in self._manifest.chunk_ids()}
+
+    @cached_property
+    def _index(self) -> tuple[Any, Any, Any, Any]:
+        """Return digests (n, 32), sizes, the sorted heads of the digests, and the order that sorts them."""
+        assert self._manifest is not None  # noqa: S101 - asked only where there is one
+        digests = digests_of(self._manifest.table)
+        heads = _heads(digests)
+        order = np.argsort(heads, kind="stable")
+        return digests, self._manifest.table.column("size").to_numpy(), heads[order], order
+
+    def rows(self, digests: Any, sizes: Any) -> Any:
+        """Return for each of (n, 32) digests with their sizes the row of the manifest that has it, or -1."""
+        if self._manifest is None or not len(digests):
+            return np.full(len(digests), -1, dtype=np.int64)
+        held, held_sizes, heads, order = self._index
+        found = order[np.minimum(np.searchsorted(heads, _heads(digests)), len(order) - 1)]
+        same = (held[found] == digests).all(axis=1) & (held_sizes[found] == sizes)
+        return np.where(same, found, -1)
+
+    @cached_property
+    def places(self) -> tuple[tuple[PackRef, ...], Any, Any]:
+        """Return the manifest's packs, and by row the ordinal (-1: none) and offset."""
+        assert self._manifest is not None  # noqa: S101 - asked only for rows that were found
+        table = self._manifest.table
+        packs = pc.fill_null(table.column("pack"), -1).to_numpy()
+        return self._manifest.packs, packs, pc.fill_null(table.column("offset"), 0).to_numpy()
+
+    def chunks_at(self, row: int) -> tuple[bytes, ...]:
+        """Return the chunks of a row."""
+        assert self._manifest is not None  # noqa: S101 - asked only for rows that were found
+        return self._manifest.entry(row).chunks
 
     def find(self, digest: bytes, size: int) -> Location | None:
         """Return where the bytes with this digest and size lie, if the manifest has them."""
-        row = self._rows.get(int.from_bytes(digest[:8], "little"))
-        if row is None or self._sizes[row] != size or self._digests[row * 32 : row * 32 + 32].tobytes() != digest:
+        row = int(self.rows(np.frombuffer(digest, dtype=np.uint8).reshape(1, 32), np.array([size]))[0])
+        if row < 0:
             return None
-        pack = int(self._packs[row])
-        if pack < 0:
-            return Location(None, 0, self._manifest.entry(row).chunks)
-        return Location(self._manifest.packs[pack], int(self._offsets[row]), ())
+        refs, packs, offsets = self.places
+        pack = int(packs[row])
+        return Location(None, 0, self.chunks_at(row)) if pack < 0 else Location(refs[pack], int(offsets[row]), ())
 
 
-def _digests(table: Any) -> Any:
+def _heads(digests: Any) -> Any:
+    return np.ascontiguousarray(digests[:, :8]).view("<u8").ravel()
+
+
+def digests_of(table: Any) -> Any:
+    """Return the digests of a manifest's table as (files, 32) bytes that share its memory where they can."""
     column = table.column("blake3").combine_chunks()
     if isinstance(column, pa.ChunkedArray):
         column = pa.concat_arrays(column.chunks)
-    return np.frombuffer(column.buffers()[1], dtype=np.uint8)[column.offset * 32 : (column.offset + len(column)) * 32]
+    if not len(column):
+        return np.empty((0, 32), np.uint8)
+    data = np.frombuffer(column.buffers()[1], dtype=np.uint8)
+    return data[column.offset * 32 : (column.offset + len(column)) * 32].reshape(-1, 32)

@@ -15,10 +15,11 @@ from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from blake3 import blake3
 
 from millrace.datasets.manifest_checks import check_claims, check_table, schema_of, split_packs
-from millrace.datasets.tree import tree_root
+from millrace.datasets.tree import table_root
 from millrace.errors import Corrupt, Invalid
 
 BATCH_ROWS = 65_536
@@ -112,11 +113,7 @@ class Manifest:
     @cached_property
     def tree_root(self) -> str:
         """Return the tree root, hex."""
-        return tree_root(
-            row
-            for batch in self.table.to_batches(BATCH_ROWS)
-            for row in zip(*(batch.column(name).to_pylist() for name in ("path", "blake3", "size")), strict=True)
-        )
+        return table_root(self.table.to_batches(BATCH_ROWS))
 
     @property
     def files(self) -> int:
@@ -129,7 +126,7 @@ class Manifest:
     @cached_property
     def bytes(self) -> int:
         """Return the sum of the files' sizes."""
-        return int(pa.compute.sum(self.table.column("size")).as_py() or 0)
+        return int(pc.sum(self.table.column("size")).as_py() or 0)
 
     def entry(self, index: int) -> Entry:
         """Return the file at a position in path order."""
@@ -165,15 +162,22 @@ class Manifest:
 
     def diff(self, newer: Manifest) -> ManifestDiff:
         """Return what `newer` adds, removes and changes, by content and not by mode or time."""
-        old, new = self._contents(), newer._contents()
+        old, new = self.table, newer.table
+        there = pc.index_in(new.column("path"), value_set=old.column("path"))
+        known = there.is_valid()
+        before = old.column("blake3").take(there.filter(known))
+        same = pc.equal(before, new.column("blake3").filter(known))
+        kept = new.column("path").filter(known)
+        gone = pc.invert(pc.is_in(old.column("path"), value_set=kept)) if len(kept) < old.num_rows else None
         return ManifestDiff(
-            added=tuple(path for path in new if path not in old),
-            removed=tuple(path for path in old if path not in new),
-            changed=tuple(path for path, content in new.items() if old.get(path, content) != content),
+            added=_listed(new.column("path").filter(pc.invert(known))),
+            removed=() if gone is None else _listed(old.column("path").filter(gone)),
+            changed=_listed(kept.filter(pc.invert(same))),
         )
 
-    def _contents(self) -> dict[str, Any]:
-        return dict(zip(self.paths, self.table.column("blake3").to_pylist(), strict=True))
+
+def _listed(column: Any) -> tuple[str, ...]:
+    return tuple(column.to_pylist())
 
 
 def _entries(table: Any) -> Iterator[Entry]:

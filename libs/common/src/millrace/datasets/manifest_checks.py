@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 
 from millrace.datasets.arrow_bounds import claimed
 from millrace.datasets.keys import check_digest
-from millrace.datasets.limits import CHUNK, MAX_FILE, MAX_FILES, MAX_MANIFEST, MAX_PATH, MIB, PACK_MAX
+from millrace.datasets.limits import CHUNK, MAX_FILE, MAX_FILES, MAX_MANIFEST, MIB, PACK_MAX
 from millrace.datasets.pack import TRAILER
+from millrace.datasets.path_columns import suspects
 from millrace.datasets.paths import check_path
 from millrace.errors import Invalid
 
@@ -26,9 +27,6 @@ MAX_RATIO = 200
 """Unpacked over stored bytes; real manifests have 3 to 10."""
 
 MAX_PACKS = 1_000_000
-
-_SUSPECT = r"(^|/)(\.{0,2})(/|$)|[\x00-\x1f\x7f\\]|[^/]{128}|^(_READY|\.millrace-data)"
-"""Paths that match are looked at one by one; all others are fine if they are ASCII and short."""
 
 _DIGESTS = pa.binary(32)
 _FIELDS = [
@@ -109,10 +107,8 @@ def _numbers(table: Any, name: str, empty: int = -1) -> Any:
 def _check_paths(paths: Any) -> None:
     if len(paths) and not pc.all(pc.less(paths[:-1], paths[1:])).as_py() and len(paths) > 1:
         raise Invalid("the manifest's paths are not strictly sorted")
-    plain = pc.and_(pc.string_is_ascii(paths), pc.less_equal(pc.binary_length(paths), MAX_PATH))
-    suspect = pc.or_(pc.invert(plain), pc.match_substring_regex(paths, _SUSPECT))
-    for path in paths.filter(suspect).to_pylist():
-        check_path(path)
+    for index in suspects(paths):
+        check_path(paths[index].as_py())
 
 
 def _check_places(table: Any, packs: list[tuple[str, int]], size: Any) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from blake3 import blake3
 
 from millrace.datasets.paths import printable
-from millrace.datasets.walk import Found
+from millrace.datasets.scan import Listing, identity
 from millrace.errors import Invalid, MillraceError
 
 Read = Callable[[int, int], Awaitable[bytes]]
@@ -53,45 +54,68 @@ class Prepared:
     source: SourceFile
     digest: bytes | None = None
     data: bytes | None = None
-    hashed: Callable[[bytes], None] | None = None
 
 
-def local_file(path: str, found: Found) -> SourceFile:
-    """Return a file of the file system; reading it fails with `Changed` if it is not what the scan saw."""
+def local_file(files: Listing, index: int) -> SourceFile:
+    """Return a scanned file of the file system; reading it fails with `Changed` if it is not what the scan saw."""
 
     async def read(offset: int, length: int) -> bytes:
-        return await asyncio.to_thread(read_local, found, offset, length)
+        return await asyncio.to_thread(read_local, files, index, offset, length)
 
-    return SourceFile(path, found.stat.st_size, read, stat.S_IMODE(found.stat.st_mode) & 0o777, found.stat.st_mtime_ns)
+    mode = stat.S_IMODE(files.modes[index]) & 0o777
+    return SourceFile(files.paths[index], files.sizes[index], read, mode, files.mtimes[index])
 
 
-def read_local(found: Found, offset: int, length: int) -> bytes:
+def read_local(files: Listing, index: int, offset: int, length: int) -> bytes:
     """Return bytes of a scanned file, following no link and trusting no length.
 
     Raises:
         Changed: it is no longer the file that was scanned.
         Invalid: it cannot be read.
     """
+    with opened(files, index) as handle:
+        data = bytearray(length)
+        read_into(handle, memoryview(data), offset)
+    return bytes(data)
+
+
+@contextlib.contextmanager
+def opened(files: Listing, index: int) -> Iterator[int]:
+    """Open a scanned file for the time of the block; it must still be the one that was scanned when the block ends.
+
+    Raises:
+        Changed, Invalid: see `read_local`.
+    """
+    name = printable(files.paths[index])
     try:
-        handle = os.open(found.full, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(files.full(index), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            yield handle
+            same = identity(os.fstat(handle)) == files.identity(index)
+        finally:
+            os.close(handle)
     except FileNotFoundError:
-        raise Changed(f"{printable(found.path)} vanished while it was pushed", hint="run it again") from None
+        raise Changed(f"{name} vanished while it was pushed", hint="run it again") from None
+    except EOFError:
+        same = False
     except OSError as error:
-        raise Invalid(f"{printable(found.path)} cannot be read: {error.strerror}") from None
-    try:
-        data = os.pread(handle, length, offset)
-        while len(data) < length and (more := os.pread(handle, length - len(data), offset + len(data))):
-            data += more
-        same = _identity(os.fstat(handle)) == _identity(found.stat) and len(data) == length
-    finally:
-        os.close(handle)
+        raise Invalid(f"{name} cannot be read: {error.strerror}") from None
     if not same:
-        raise Changed(f"{printable(found.path)} changed while it was pushed", hint="run it again")
-    return data
+        raise Changed(f"{name} changed while it was pushed", hint="run it again")
 
 
-def _identity(info: os.stat_result) -> tuple[int, ...]:
-    return (info.st_dev, info.st_ino, info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+def read_into(handle: int, place: memoryview, offset: int) -> None:
+    """Fill `place` from an open file.
+
+    Raises:
+        EOFError: the file ends before.
+    """
+    read = os.preadv(handle, [place], offset)
+    while read < len(place):
+        more = os.preadv(handle, [place[read:]], offset + read)
+        if not more:
+            raise EOFError
+        read += more
 
 
 async def load(source: SourceFile, digest: bytes | None) -> tuple[bytes, bytes]:

@@ -10,21 +10,24 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+import numpy as np
 from blake3 import blake3
 
-RACY_NS = 2_000_000_000
+from millrace.datasets.scan import Listing
 
+RACY_NS = 2_000_000_000
+COLUMNS = ("devices", "inodes", "sizes", "mtimes", "ctimes")
+ROWS = 65_536
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS hashes (
   device INTEGER, inode INTEGER, size INTEGER, mtime INTEGER, ctime INTEGER, digest BLOB, PRIMARY KEY (device, inode)
 ) WITHOUT ROWID
 """
-_FIND = "SELECT digest FROM hashes WHERE device=? AND inode=? AND size=? AND mtime=? AND ctime=?"
+_ALL = "SELECT device, inode, size, mtime, ctime, digest FROM hashes WHERE length(digest) = 32"
 _PUT = "INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?, ?, ?)"
 
 
@@ -53,22 +56,45 @@ class StatCache:
             db.execute(statement)
         return db
 
-    def find(self, info: os.stat_result, *, now_ns: int) -> bytes | None:
-        """Return the digest of the file that `info` describes, if it is known and the file is not too young."""
-        if _racy(info, now_ns):
-            return None
-        with contextlib.suppress(sqlite3.Error):
-            row = self._db.execute(_FIND, _key(info)).fetchone()
-            if row is not None and isinstance(row[0], bytes) and len(row[0]) == 32:
-                return row[0]
-        return None
+    def look_up(self, files: Listing, *, now_ns: int) -> tuple[Any, Any]:
+        """Return (digests, known): a (files, 32) array of bytes and a mask of the rows that are believed."""
+        digests = np.zeros((len(files), 32), dtype=np.uint8)
+        known = np.zeros(len(files), dtype=bool)
+        keys, kept = self._all()
+        if not len(kept) or not len(files):
+            return digests, known
+        order = np.argsort(keys[:, 1], kind="stable")
+        wanted = files.column("inodes").view(np.int64)
+        rows = order[np.minimum(np.searchsorted(keys[:, 1], wanted, sorter=order), len(order) - 1)]
+        known = ~racy(files, now_ns)
+        for place, name in enumerate(COLUMNS):
+            known &= keys[rows, place] == files.column(name).view(np.int64)
+        digests[known] = kept[rows[known]]
+        return digests, known
 
-    def remember(self, rows: Iterable[tuple[os.stat_result, bytes]], *, now_ns: int) -> None:
-        """Keep digests, in one transaction; a full disk only makes the next sync slower."""
-        wanted = [(*_key(info), digest) for info, digest in rows if not _racy(info, now_ns)]
+    def _all(self) -> tuple[Any, Any]:
+        """Return all rows: five numbers each, and the digests. Two devices with equal inodes only cost a hash."""
+        numbers, digests = [], []
+        with contextlib.suppress(sqlite3.Error):
+            cursor = self._db.execute(_ALL)
+            while rows := cursor.fetchmany(ROWS):
+                numbers.append(np.array([row[:5] for row in rows], dtype=np.int64))
+                digests.append(np.frombuffer(b"".join(row[5] for row in rows), dtype=np.uint8).reshape(-1, 32))
+        if not numbers:
+            return np.empty((0, 5), np.int64), np.empty((0, 32), np.uint8)
+        return np.concatenate(numbers), np.concatenate(digests)
+
+    def remember(self, files: Listing, indices: Any, digests: Any, *, now_ns: int) -> None:
+        """Keep the digests, (n, 32) bytes, of the files at `indices`; a full disk only makes the next sync slower."""
+        settled = ~_young(files.column("mtimes")[indices], files.column("ctimes")[indices], now_ns)
+        wanted = indices[settled]
+        if not len(wanted):
+            return
+        columns = [files.column(name)[wanted].view(np.int64).tolist() for name in COLUMNS]
+        blobs = (digest.tobytes() for digest in digests[settled])
         with contextlib.suppress(sqlite3.Error):
             self._db.execute("BEGIN")
-            self._db.executemany(_PUT, wanted)
+            self._db.executemany(_PUT, zip(*columns, blobs, strict=True))
             self._db.execute("COMMIT")
 
     def close(self) -> None:
@@ -84,14 +110,10 @@ class StatCache:
         self.close()
 
 
-def _key(info: os.stat_result) -> tuple[int, int, int, int, int]:
-    # SQLite integers are signed; an inode or device may use the sign bit.
-    return (_signed(info.st_dev), _signed(info.st_ino), info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+def racy(files: Listing, now_ns: int) -> Any:
+    """Return a mask of the files that are too young to be believed."""
+    return _young(files.column("mtimes"), files.column("ctimes"), now_ns)
 
 
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >= 1 << 63 else value
-
-
-def _racy(info: os.stat_result, now_ns: int) -> bool:
-    return max(info.st_mtime_ns, info.st_ctime_ns) > now_ns - RACY_NS
+def _young(mtimes: Any, ctimes: Any, now_ns: int) -> Any:
+    return np.maximum(mtimes, ctimes) > now_ns - RACY_NS

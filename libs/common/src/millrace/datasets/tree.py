@@ -10,7 +10,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from blake3 import blake3
 
 from millrace.errors import Invalid
@@ -41,3 +45,32 @@ def tree_root(rows: Iterable[tuple[str, bytes, int]]) -> str:
             parts.clear()
     hasher.update(b"".join(parts))
     return hasher.hexdigest()
+
+
+def table_root(batches: Iterable[Any]) -> str:
+    """Return the root, hex, of Arrow batches with `path`, `blake3` and `size`, strictly sorted by path already."""
+    hasher = blake3(DOMAIN)
+    for batch in batches:
+        paths = batch.column("path")
+        joined = pc.binary_join_element_wise(
+            _fixed(pc.binary_length(paths).cast(pa.uint32()), "<u4"),
+            paths.cast(pa.binary()),
+            batch.column("blake3").cast(pa.binary()),
+            _fixed(batch.column("size"), "<u8"),
+            b"",
+        )
+        hasher.update(_values(joined))
+    return hasher.hexdigest()
+
+
+def _fixed(numbers: Any, kind: str) -> Any:
+    """Return little-endian numbers as binary values of their width."""
+    data = np.ascontiguousarray(numbers.to_numpy(zero_copy_only=False).astype(kind))
+    width = pa.binary(data.dtype.itemsize)
+    return pa.Array.from_buffers(width, len(data), [None, pa.py_buffer(data)]).cast(pa.binary())
+
+
+def _values(array: Any) -> memoryview:
+    """Return the bytes of all values of a binary array, one after the other."""
+    offsets = np.frombuffer(array.buffers()[1], dtype=np.int32)[array.offset : array.offset + len(array) + 1]
+    return memoryview(array.buffers()[2])[int(offsets[0]) : int(offsets[-1])] if len(array) else memoryview(b"")

@@ -24,13 +24,6 @@ class Found:
         """Return whether it is an ordinary file."""
         return stat.S_ISREG(self.stat.st_mode)
 
-    @property
-    def kind(self) -> str:
-        """Return what it is, for messages."""
-        if self.regular:
-            return "a file"
-        return "a symbolic link" if stat.S_ISLNK(self.stat.st_mode) else "a device, pipe or socket"
-
 
 def walk(root: Path) -> Iterator[Found]:
     """Yield all that is no folder below `root`, folder by folder, names sorted, without `RESERVED` names at the top.
