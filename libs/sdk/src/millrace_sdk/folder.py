@@ -186,12 +186,14 @@ class WorkingCopy:
             Conflict: something lies there already.
         """
         from millrace.datasets.fill import fill
+        from millrace.datasets.keys import pack_key
 
         _refuse_occupied(target)
         version = await self._catalog.version(self.config.dataset, ref)
         manifest = await self.manifest(version["version"])
         staging = target.with_name(f".{target.name}.partial")
         store = self._store(version["version"])
+        store.expect(pack_key(self.config.project, pack.id) for pack in manifest.packs)
         try:
             done = await fill(store, manifest, staging, project=self.config.project, progress=progress)
         finally:

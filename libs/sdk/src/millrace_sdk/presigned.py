@@ -1,28 +1,33 @@
 """The lake through the gateway's presigned URLs: an object store for those who hold an API token and no key.
 
 Only what a dataset's push and pull need: packs, chunks and manifests of one dataset. Writes are always create-only.
+URLs for reading are asked for in batches and kept for a while, so that a version of thousands of packs costs the
+gateway a few calls.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import timedelta
-from typing import Any
 
-import httpx
-
+from millrace.clock import SystemClock
 from millrace.datasets.keys import parse_object_key
-from millrace.errors import DeadlineExceeded, Forbidden, Invalid, NotFound, Unavailable
+from millrace.errors import Forbidden, Invalid, NotFound, Unavailable
 from millrace.objects.port import Method, ObjectInfo
 from millrace.objects.ranges import coalesce, slices
 from millrace_sdk.client import AsyncCatalog
+from millrace_sdk.transport import PASSING, Answer, Transport
 
-ATTEMPTS = 5
 KINDS = frozenset({"packs", "chunks", "manifests"})
-_MISSING = frozenset({404})
-_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+BATCH = 256
+"""URLs that are asked for at once."""
+
+FRESH_SECONDS = 600.0
+"""A URL is used for so long; the gateway signs it for 15 minutes."""
+
+_PARTIAL, _FORBIDDEN, _MISSING = 206, 403, 404
 _EXISTS = frozenset({409, 412})
 
 
@@ -35,11 +40,19 @@ class PresignedObjectStore:
         self._catalog = catalog
         self._dataset = dataset
         self._ref = ref
-        self._http = httpx.AsyncClient(timeout=timeout, follow_redirects=False, trust_env=False)
+        self._transport = Transport(timeout=timeout)
+        self._clock = SystemClock()
+        self._wanted: dict[str, None] = {}
+        self._urls: dict[str, tuple[str, float]] = {}
+        self._asking = asyncio.Lock()
 
     async def aclose(self) -> None:
         """Close the connections to the lake."""
-        await self._http.aclose()
+        self._transport.close()
+
+    def expect(self, keys: Iterable[str]) -> None:
+        """Say which objects will be read, in which order; their URLs are then asked for in batches."""
+        self._wanted.update(dict.fromkeys(keys))
 
     async def put(self, key: str, data: bytes | bytearray | memoryview, *, create_only: bool = False) -> bool:
         """Store an object that is not there yet. False: it is there already.
@@ -55,17 +68,18 @@ class PresignedObjectStore:
         if item["url"] is None:
             return False
         headers = {"if-none-match": "*", "content-type": "application/octet-stream"}
-        response = await self._send("PUT", item["url"], content=bytes(data), headers=headers)
-        if response.status_code in _EXISTS:
+        body = data if isinstance(data, bytes) else memoryview(data)
+        response = await self._transport.send("PUT", item["url"], body=body, headers=headers)
+        if response.status in _EXISTS:
             return False
         _check(response, key)
         return True
 
     async def get(self, key: str) -> bytes:
         """Return an object's bytes."""
-        response = await self._send("GET", await self._address(key))
+        response = await self._transport.send("GET", await self._address(key))
         _check(response, key)
-        return response.content
+        return response.body
 
     async def get_range(self, key: str, start: int, length: int) -> bytes:
         """Return exactly `length` bytes from `start`."""
@@ -87,14 +101,15 @@ class PresignedObjectStore:
         return ObjectInfo(key, -1) if answer["items"][0]["url"] is None else None
 
     async def _sized(self, key: str) -> ObjectInfo | None:
-        response = await self._send("GET", await self._address(key), headers={"range": "bytes=0-0"})
-        if response.status_code in _MISSING:
+        address = await self._address(key)
+        response = await self._transport.send("GET", address, headers={"range": "bytes=0-0"})
+        if response.status == _MISSING:
             return None
         total = response.headers.get("content-range", "").rpartition("/")[2]
-        if response.status_code == httpx.codes.PARTIAL_CONTENT and total.isdigit():
+        if response.status == _PARTIAL and total.isdigit():
             return ObjectInfo(key, int(total))
         _check(response, key)
-        return ObjectInfo(key, len(response.content))
+        return ObjectInfo(key, len(response.body))
 
     def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         """Refuse: a token gives no right to list the lake."""
@@ -112,39 +127,36 @@ class PresignedObjectStore:
 
     async def _range(self, address: str, key: str, start: int, length: int) -> bytes:
         headers = {"range": f"bytes={start}-{start + length - 1}"}
-        response = await self._send("GET", address, headers=headers)
+        response = await self._transport.send("GET", address, headers=headers)
         _check(response, key)
-        body = response.content
-        if response.status_code != httpx.codes.PARTIAL_CONTENT:  # an endpoint without ranges sends everything
+        body = response.body
+        if response.status != _PARTIAL:  # an endpoint without ranges sends everything
             body = body[start : start + length]
         if len(body) != length:
             raise Invalid(f"{key} ends before byte {start + length}")
         return body
 
     async def _address(self, key: str) -> str:
-        kind, name = _parts(key)
         if self._ref is None:
             raise Invalid("this store was opened for writing only")
-        answer = await self._catalog.downloads(self._dataset, self._ref, [{"kind": kind, "id": name}])
-        return str(answer["items"][0]["url"])
+        async with self._asking:
+            url, until = self._urls.get(key, ("", 0.0))
+            if self._clock.monotonic() >= until:
+                await self._ask_for(key, self._ref)
+                url, _ = self._urls[key]
+        return url
 
-    async def _send(self, method: str, url: str, **options: Any) -> httpx.Response:
-        delay = 0.2
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                response = await self._http.request(method, url, **options)
-            except httpx.TimeoutException:
-                if attempt == ATTEMPTS:
-                    raise DeadlineExceeded("the lake did not answer in time") from None
-            except httpx.HTTPError as error:
-                if attempt == ATTEMPTS:
-                    raise Unavailable(f"the lake cannot be reached: {error}") from None
-            else:
-                if response.status_code not in _PASSING or attempt == ATTEMPTS:
-                    return response
-            await asyncio.sleep(delay)
-            delay *= 2
-        raise AssertionError("unreachable")
+    async def _ask_for(self, key: str, ref: str | int) -> None:
+        """Ask for the URL of `key` and of what is expected next."""
+        self._wanted.pop(key, None)
+        ahead = [wanted for wanted, _ in zip(self._wanted, range(BATCH - 1), strict=False)]
+        keys = [key, *ahead]
+        objects = [{"kind": kind, "id": name} for kind, name in map(_parts, keys)]
+        answer = await self._catalog.downloads(self._dataset, ref, objects)
+        until = self._clock.monotonic() + FRESH_SECONDS
+        for wanted, item in zip(keys, answer["items"], strict=True):
+            self._wanted.pop(wanted, None)
+            self._urls[wanted] = (str(item["url"]), until)
 
 
 def _parts(key: str) -> tuple[str, str]:
@@ -154,13 +166,13 @@ def _parts(key: str) -> tuple[str, str]:
     return kind, name
 
 
-def _check(response: httpx.Response, key: str) -> None:
-    if response.is_success:
+def _check(response: Answer, key: str) -> None:
+    if response.status < 300:
         return
-    if response.status_code in _MISSING:
+    if response.status == _MISSING:
         raise NotFound(f"the lake has no {key}")
-    if response.status_code == httpx.codes.FORBIDDEN:
+    if response.status == _FORBIDDEN:
         raise Forbidden("the lake refused a presigned URL", hint="is this machine's clock right?")
-    if response.status_code in _PASSING:
-        raise Unavailable(f"the lake answered {response.status_code}")
-    raise Invalid(f"the lake answered {response.status_code} for {key}")
+    if response.status in PASSING:
+        raise Unavailable(f"the lake answered {response.status}")
+    raise Invalid(f"the lake answered {response.status} for {key}")

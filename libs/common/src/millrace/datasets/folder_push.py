@@ -52,6 +52,8 @@ class _Rest:
     ordinal: int
     blobs: list[tuple[bytes, int]] = field(default_factory=list)
     data: bytearray = field(default_factory=bytearray)
+    indices: list[int] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
 
 
 class FolderPush:
@@ -84,6 +86,7 @@ class FolderPush:
             raise
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)
+            self._buffers.clear()
 
     def manifest(self, parent: Manifest | None) -> Manifest:
         """Return the manifest of the folder: the parent itself where nothing differs from it."""
@@ -128,7 +131,7 @@ class FolderPush:
         try:
             for indices in runs:
                 ahead.append(asyncio.create_task(self._read(indices)))
-                if len(ahead) > READERS:
+                if len(ahead) >= READERS:
                     yield await ahead.popleft()
             while ahead:
                 yield await ahead.popleft()
@@ -208,6 +211,7 @@ class FolderPush:
                 await self._add_blob(index, view[at : at + size])
             at += size
         view.release()
+        self._place_rest()
 
     async def _add_blob(self, index: int, data: memoryview) -> None:
         rest = self._rest
@@ -216,13 +220,22 @@ class FolderPush:
             rest = None
         if rest is None:
             rest = self._rest = _Rest(self._places.new_pack(None))
-        at = np.array([index])
-        self._places.in_pack(at, rest.ordinal, np.array([len(rest.data)]))
+        rest.indices.append(index)
+        rest.offsets.append(len(rest.data))
         rest.blobs.append((self._places.digests[index].tobytes(), len(data)))
         rest.data += data
-        self._done(at)
+
+    def _place_rest(self) -> None:
+        """Place the files that were added since the last time, all at once."""
+        if self._rest is not None:
+            indices = np.array(self._rest.indices, dtype=np.int64)
+            self._places.in_pack(indices, self._rest.ordinal, np.array(self._rest.offsets, dtype=np.int64))
+            self._done(indices)
+            self._rest.indices.clear()
+            self._rest.offsets.clear()
 
     async def _close_rest(self) -> None:
+        self._place_rest()
         rest, self._rest = self._rest, None
         if rest is None:
             return

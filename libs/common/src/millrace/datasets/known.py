@@ -38,7 +38,7 @@ class KnownBlobs:
         """Return digests (n, 32), sizes, the sorted heads of the digests, and the order that sorts them."""
         assert self._manifest is not None  # noqa: S101 - asked only where there is one
         digests = digests_of(self._manifest.table)
-        heads = _heads(digests)
+        heads = heads_of(digests)
         order = np.argsort(heads, kind="stable")
         return digests, self._manifest.table.column("size").to_numpy(), heads[order], order
 
@@ -47,7 +47,7 @@ class KnownBlobs:
         if self._manifest is None or not len(digests):
             return np.full(len(digests), -1, dtype=np.int64)
         held, held_sizes, heads, order = self._index
-        found = order[np.minimum(np.searchsorted(heads, _heads(digests)), len(order) - 1)]
+        found = order[np.minimum(np.searchsorted(heads, heads_of(digests)), len(order) - 1)]
         same = (held[found] == digests).all(axis=1) & (held_sizes[found] == sizes)
         return np.where(same, found, -1)
 
@@ -74,7 +74,8 @@ class KnownBlobs:
         return Location(None, 0, self.chunks_at(row)) if pack < 0 else Location(refs[pack], int(offsets[row]), ())
 
 
-def _heads(digests: Any) -> Any:
+def heads_of(digests: Any) -> Any:
+    """Return the first 8 bytes of (n, 32) digests as numbers: enough to find a digest, not to know it."""
     return np.ascontiguousarray(digests[:, :8]).view("<u8").ravel()
 
 

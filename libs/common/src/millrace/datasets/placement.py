@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.datasets.builder import NO_PACK, Columns, assemble
-from millrace.datasets.known import KnownBlobs, digests_of
+from millrace.datasets.known import KnownBlobs, digests_of, heads_of
 from millrace.datasets.manifest import Manifest, PackRef
 from millrace.datasets.scan import Listing
 
@@ -26,7 +26,8 @@ class Placement:
         self._chunks: dict[int, tuple[bytes, ...]] = {}
         self._refs: list[PackRef | None] = []
         self._of_parent: dict[int, int] = {}
-        self._blobs: dict[bytes, tuple[int, int]] = {}
+        self._heads = np.empty(0, dtype=np.uint64)
+        self._first = np.empty(0, dtype=np.int64)
 
     def reuse(self, indices: Any) -> Any:
         """Place the files whose bytes the parent has; return a mask of them."""
@@ -51,13 +52,21 @@ class Placement:
 
     def first_of_each(self, indices: Any) -> Any:
         """Return a mask of the blobs that no pack of this push has yet, each only where it comes first."""
-        seen: set[bytes] = set()
-        wanted = np.ones(len(indices), dtype=bool)
-        for place, digest in enumerate(map(bytes, self.digests[indices])):
-            if digest in self._blobs or digest in seen:
-                wanted[place] = False
-            seen.add(digest)
-        return wanted
+        fresh = self._placed_like(indices) < 0
+        heads = heads_of(self.digests[indices])
+        _, first, which = np.unique(heads, return_index=True, return_inverse=True)
+        twin = first[which]
+        repeated = twin != np.arange(len(indices))
+        repeated &= (self.digests[indices[twin]] == self.digests[indices]).all(axis=1)
+        return fresh & ~repeated
+
+    def _placed_like(self, indices: Any) -> Any:
+        """Return for each file a file with the same bytes that lies in a pack of this push, or -1."""
+        if not len(self._heads):
+            return np.full(len(indices), -1, dtype=np.int64)
+        where = np.minimum(np.searchsorted(self._heads, heads_of(self.digests[indices])), len(self._heads) - 1)
+        found = self._first[where]
+        return np.where((self.digests[found] == self.digests[indices]).all(axis=1), found, -1)
 
     def new_pack(self, ref: PackRef | None) -> int:
         """Return the ordinal of a pack; one without a name yet gets it by `name_pack`."""
@@ -71,13 +80,14 @@ class Placement:
     def in_pack(self, indices: Any, ordinal: int, offsets: Any) -> None:
         """Place files in a pack of this push."""
         self._packs[indices], self._offsets[indices] = ordinal, offsets
-        for digest, offset in zip(map(bytes, self.digests[indices]), offsets.tolist(), strict=True):
-            self._blobs[digest] = (ordinal, offset)
+        heads = np.concatenate([self._heads, heads_of(self.digests[indices])])
+        order = np.argsort(heads, kind="stable")
+        self._heads, self._first = heads[order], np.concatenate([self._first, indices])[order]
 
     def like_others(self, indices: Any) -> None:
         """Place files whose blobs are in packs of this push already."""
-        for index in indices.tolist():
-            self._packs[index], self._offsets[index] = self._blobs[self.digests[index].tobytes()]
+        first = self._placed_like(indices)
+        self._packs[indices], self._offsets[indices] = self._packs[first], self._offsets[first]
 
     def in_chunks(self, index: int, digest: bytes, chunks: list[bytes]) -> None:
         """Place a large file."""
@@ -87,7 +97,7 @@ class Placement:
     def manifest(self, parent: Manifest | None) -> Manifest:
         """Return the manifest of the folder: the parent itself where nothing differs from it."""
         columns = Columns(
-            paths=pa.array(self._files.paths, pa.large_string()),
+            paths=self._files.paths,
             digests=self.digests,
             sizes=self._sizes,
             modes=self._files.column("modes"),

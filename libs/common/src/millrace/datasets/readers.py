@@ -49,7 +49,7 @@ class Dataset:
     def open_tree(cls, root: Path | str, manifest: Manifest | None = None) -> Self:
         """Open a version that lies as files below `root`; with a manifest every read is checked against it."""
         folder = Path(root)
-        paths = manifest.paths if manifest is not None else sorted(scan(folder).paths)
+        paths = manifest.paths if manifest is not None else sorted(scan(folder).paths.to_pylist())
         return cls(paths, manifest, _Tree(folder, verified=manifest is not None))
 
     @classmethod

@@ -1,6 +1,6 @@
 """Finding what a folder holds, and refusing what no version may hold, with every offender named.
 
-600,000 files are columns of numbers and one list of paths here, not objects.
+600,000 files are columns of numbers and one buffer of paths here, not objects.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Listing:
     """The files below a folder, in the order of a walk with sorted names. Sizes in bytes, times in nanoseconds."""
 
     root: str
-    paths: list[str] = field(default_factory=list)
+    text: bytearray = field(default_factory=bytearray)
+    ends: array[int] = field(default_factory=lambda: array("q", [0]))
     folders: list[str] = field(default_factory=list)
     folder: array[int] = field(default_factory=lambda: array("i"))
     named: dict[int, str] = field(default_factory=dict)
@@ -41,12 +42,22 @@ class Listing:
     ctimes: array[int] = field(default_factory=lambda: array("q"))
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.ends) - 1
+
+    def path(self, index: int) -> str:
+        """Return the path of a file in the version."""
+        return self.text[self.ends[index] : self.ends[index + 1]].decode()
+
+    @property
+    def paths(self) -> Any:
+        """Return all paths as an Arrow array that shares their memory."""
+        buffers = [None, pa.py_buffer(self.ends), pa.py_buffer(self.text)]
+        return pa.Array.from_buffers(pa.large_string(), len(self), buffers)
 
     @property
     def bytes(self) -> int:
         """Return the sum of the sizes."""
-        return int(self.column("sizes").sum()) if self.paths else 0
+        return int(self.column("sizes").sum()) if len(self) else 0
 
     def column(self, name: str) -> Any:
         """Return one of the numeric columns as a numpy array that shares its memory."""
@@ -55,7 +66,7 @@ class Listing:
 
     def full(self, index: int) -> str:
         """Return where a file is opened, by the name that it has on disk."""
-        name = self.named.get(index) or self.paths[index].rpartition("/")[2]
+        name = self.named.get(index) or self.path(index).rpartition("/")[2]
         return f"{self.folders[self.folder[index]]}/{name}"
 
     def identity(self, index: int) -> tuple[int, ...]:
@@ -89,13 +100,12 @@ def scan(root: Path, *, skip: Skip | None = None) -> Listing:
             _add_folder(found, folder, prefix, entries, problems)
     except OSError as error:
         raise Invalid(f"cannot read {printable(str(error.filename or root))}: {error.strerror}") from None
-    paths = pa.array(found.paths, pa.large_string())
-    for index in suspects(paths):
-        why = problem(found.paths[index])
+    for index in suspects(found.paths):
+        why = problem(found.path(index))
         if why is not None:
-            problems.append(f"{printable(found.paths[index])}: {why}")
+            problems.append(f"{printable(found.path(index))}: {why}")
     refuse(problems)
-    refuse(clashes(paths))
+    refuse(clashes(found.paths))
     return found
 
 
@@ -135,8 +145,9 @@ def _add_folder(found: Listing, folder: str, prefix: str, entries: list[os.DirEn
             problems.append(f"{printable(prefix + entry.name)}: {problem(prefix + entry.name)}")
             continue
         if not path.endswith(entry.name):
-            found.named[len(found.paths)] = entry.name
-        found.paths.append(path)
+            found.named[len(found)] = entry.name
+        found.text += path.encode()
+        found.ends.append(len(found.text))
         found.folder.append(number)
         found.devices.append(info.st_dev)
         found.inodes.append(info.st_ino)

@@ -63,7 +63,7 @@ def local_file(files: Listing, index: int) -> SourceFile:
         return await asyncio.to_thread(read_local, files, index, offset, length)
 
     mode = stat.S_IMODE(files.modes[index]) & 0o777
-    return SourceFile(files.paths[index], files.sizes[index], read, mode, files.mtimes[index])
+    return SourceFile(files.path(index), files.sizes[index], read, mode, files.mtimes[index])
 
 
 def read_local(files: Listing, index: int, offset: int, length: int) -> bytes:
@@ -86,7 +86,7 @@ def opened(files: Listing, index: int) -> Iterator[int]:
     Raises:
         Changed, Invalid: see `read_local`.
     """
-    name = printable(files.paths[index])
+    name = printable(files.path(index))
     try:
         handle = os.open(files.full(index), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:

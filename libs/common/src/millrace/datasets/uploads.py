@@ -18,8 +18,8 @@ from millrace.datasets.progress import Meter
 from millrace.datasets.sources import Changed, SourceFile
 from millrace.objects.port import ObjectStore
 
-IN_FLIGHT = 4
-"""Packs or chunks on their way at once; with those being filled this bounds memory near 300 MiB."""
+IN_FLIGHT = 3
+"""Packs or chunks on their way at once; with those being filled this bounds memory near 200 MiB."""
 
 
 @dataclass(slots=True)
