@@ -7,7 +7,6 @@ a third, because urllib3 hands the socket the caller's own buffer and reads a wh
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -39,7 +38,6 @@ class Transport:
             block=True,
             retries=False,
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=timeout),
-            ssl_context=ssl.create_default_context(),
         )
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="lake")
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import pyarrow.compute as pc
 from blake3 import blake3
 
 from millrace.datasets.keys import chunk_key, pack_key
@@ -51,6 +54,29 @@ def plan(manifest: Manifest, entries: Iterable[Entry]) -> Plan:
         for ordinal, members in sorted(groups.items())
     )
     return Plan(tuple(packs), tuple(chunked), tuple(empty))
+
+
+@dataclass(frozen=True, slots=True)
+class RowPlan:
+    """The same by position in the manifest, for hundreds of thousands of files: rows of each pack by offset."""
+
+    packs: tuple[tuple[PackRef, Any], ...]
+    chunked: Any
+    empty: Any
+
+
+def plan_rows(manifest: Manifest, rows: Any) -> RowPlan:
+    """Return how to fetch the files at `rows` (numpy positions) of `manifest`."""
+    ordinals = pc.fill_null(manifest.table.column("pack"), -1).to_numpy()[rows]
+    offsets = pc.fill_null(manifest.table.column("offset"), 0).to_numpy()[rows]
+    sizes = manifest.table.column("size").to_numpy()[rows]
+    packed = np.flatnonzero(ordinals >= 0)
+    order = packed[np.lexsort((offsets[packed], ordinals[packed]))]
+    starts = np.flatnonzero(np.diff(ordinals[order], prepend=-1))
+    packs = tuple(
+        (manifest.packs[int(ordinals[part[0]])], rows[part]) for part in np.split(order, starts[1:]) if len(part)
+    )
+    return RowPlan(packs, rows[(ordinals < 0) & (sizes > 0)], rows[(ordinals < 0) & (sizes == 0)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,17 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Any
 
+import numpy as np
 from blake3 import blake3
 
-from millrace.datasets.fetch import Fetched, Group, Plan, check_blob, fetch_chunk, fetch_group, plan
+from millrace.datasets.ancestor import Ancestor, link_shared
+from millrace.datasets.bounded import Bounded
+from millrace.datasets.fetch import Fetched, Group, RowPlan, check_blob, fetch_chunk, fetch_group, plan_rows
 from millrace.datasets.folders import Part, explain, explained, folder, open_root, sync_files, sync_folders, write_file
 from millrace.datasets.keys import check_project
-from millrace.datasets.manifest import Entry, Manifest
+from millrace.datasets.manifest import Entry, Manifest, PackRef
 from millrace.datasets.progress import Meter, ProgressCallback
 from millrace.datasets.threads import to_the_end
 from millrace.datasets.verify import keep_good
@@ -33,7 +35,10 @@ Failpoint = Callable[[str], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class FillResult:
-    """What a fill did. `files` and `bytes` are the version's; `fetched_bytes` really came from the lake."""
+    """What a fill did. `files` and `bytes` are the version's; `fetched_bytes` really came from the lake.
+
+    `kept_files` were in the staging folder already, `linked_files` were shared with the ancestor.
+    """
 
     files: int
     bytes: int
@@ -41,6 +46,8 @@ class FillResult:
     requests: int
     kept_files: int
     tree_root: str
+    linked_files: int = 0
+    linked_bytes: int = 0
 
 
 async def fill(
@@ -52,10 +59,12 @@ async def fill(
     progress: ProgressCallback | None = None,
     failpoint: Failpoint | None = None,
     concurrency: int = 2,
+    ancestor: Ancestor | None = None,
 ) -> FillResult:
     """Write all files of `manifest` below `staging`: files 0440, folders 0750, all synced.
 
     Memory stays near `concurrency` packs of at most 48 MiB. `failpoint` is awaited at the points C2 to C6 of a fill.
+    What `ancestor` has is linked from its tree and not fetched.
 
     Raises:
         Corrupt: the lake holds other bytes than the manifest promises; nothing of them got a name.
@@ -66,7 +75,7 @@ async def fill(
     check_project(project)
     work = _Fill(store, manifest, staging, project, Meter(progress, files=manifest.files, total=manifest.bytes))
     work.failpoint = failpoint or _no_failpoint
-    work.room = asyncio.Semaphore(max(1, concurrency))
+    work.concurrency, work.ancestor = concurrency, ancestor
     try:
         with explained(staging):
             work.root = await to_the_end(open_root, staging)
@@ -87,19 +96,18 @@ class _Fill:
 
     root: int
     failpoint: Failpoint
-    room: asyncio.Semaphore
+    concurrency: int
+    ancestor: Ancestor | None
 
     def __init__(self, store: ObjectStore, manifest: Manifest, staging: Path, project: str, meter: Meter) -> None:
         self.store, self.manifest, self.staging, self.project, self.meter = store, manifest, staging, project, meter
-        self.written = self.fetched = self.requests = 0
+        self.written = self.fetched = self.requests = self.linked = self.linked_bytes = 0
 
     async def run(self) -> FillResult:
         kept = await to_the_end(keep_good, self.staging, self.manifest)
         await self.failpoint("fill.C2.after")
         self.meter.advance(files=len(kept), done=sum(kept.values()))
-        await self._fetch_all(
-            plan(self.manifest, (entry for entry in self.manifest.entries() if entry.path not in kept))
-        )
+        await self._fetch_all(await to_the_end(self._missing, kept))
         if self.written + len(kept) != self.manifest.files:
             raise Corrupt(f"{self.written + len(kept)} files were written, and not {self.manifest.files}")
         await self._sync()
@@ -111,18 +119,36 @@ class _Fill:
             requests=self.requests,
             kept_files=len(kept),
             tree_root=await to_the_end(lambda: self.manifest.tree_root),
+            linked_files=self.linked,
+            linked_bytes=self.linked_bytes,
         )
 
-    async def _fetch_all(self, todo: Plan) -> None:
-        await to_the_end(self._write, todo.empty, [b""] * len(todo.empty))
-        self._count(todo.empty, 0, 0)
-        async with _Bounded(self.room) as tasks:
-            for group in todo.groups:
-                await tasks.start(partial(self._pack, group))
-        for entry in todo.chunked:
+    def _missing(self, kept: dict[str, int]) -> RowPlan:
+        """Return how to fetch what is neither here already nor near."""
+        rows = np.arange(self.manifest.files)
+        if kept:
+            rows = rows[[path not in kept for path in self.manifest.paths]]
+        if self.ancestor is not None and len(rows):
+            linked = link_shared(self.root, self.manifest, rows, self.ancestor)
+            sizes = self.manifest.table.column("size").to_numpy()[rows[linked]]
+            self.linked, self.linked_bytes = int(linked.sum()), int(sizes.sum())
+            self.written += self.linked
+            self.meter.advance(files=self.linked, done=self.linked_bytes)
+            rows = rows[~linked]
+        return plan_rows(self.manifest, rows)
+
+    async def _fetch_all(self, todo: RowPlan) -> None:
+        empty = self.manifest.take(todo.empty)
+        await to_the_end(self._write, empty, [b""] * len(empty))
+        self._count(empty, 0, 0)
+        async with Bounded(self.concurrency) as tasks:
+            for pack, rows in todo.packs:
+                await tasks.start(partial(self._pack, pack, rows))
+        for entry in self.manifest.take(todo.chunked):
             await self._large(entry)
 
-    async def _pack(self, group: Group) -> None:
+    async def _pack(self, pack: PackRef, rows: Any) -> None:
+        group = Group(pack, tuple(self.manifest.take(rows)))
         await self.failpoint("fill.C3.before")
         fetched = await fetch_group(self.store, self.project, group)
         await self.failpoint("fill.C3.after")
@@ -198,32 +224,3 @@ class _Fill:
 def _append(part: Part, whole: blake3, data: bytes) -> None:
     whole.update(data)
     part.write(data)
-
-
-class _Bounded:
-    """Runs coroutines, at most as many at once as the semaphore has room for; the first failure cancels the rest."""
-
-    def __init__(self, room: asyncio.Semaphore) -> None:
-        self._room = room
-        self._group = asyncio.TaskGroup()
-
-    async def __aenter__(self) -> Self:
-        await self._group.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            await self._group.__aexit__(kind, error, trace)
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-
-    async def start(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Run `work` in the background as soon as there is room."""
-        await self._room.acquire()
-        self._group.create_task(_awaited(work)).add_done_callback(lambda _: self._room.release())
-
-
-async def _awaited(work: Callable[[], Awaitable[None]]) -> None:
-    await work()

@@ -139,6 +139,10 @@ class Manifest:
         for start in range(0, self.files, BATCH_ROWS):
             yield from _entries(self.table.slice(start, BATCH_ROWS))
 
+    def take(self, rows: Any) -> list[Entry]:
+        """Return the files at these positions, in the order asked."""
+        return list(_entries(self.table.take(pa.array(rows, pa.int64()))))
+
     @property
     def paths(self) -> list[str]:
         """Return all paths, sorted."""

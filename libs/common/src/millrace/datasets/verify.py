@@ -11,7 +11,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from millrace.datasets.limits import MIB
-from millrace.datasets.manifest import Entry, Manifest
+from millrace.datasets.manifest import Manifest
 from millrace.datasets.tree import tree_root
 from millrace.datasets.walk import Found, walk
 from millrace.errors import Unavailable
@@ -113,11 +113,9 @@ def hash_file(path: str) -> bytes | None:
 def keep_good(root: Path, manifest: Manifest) -> dict[str, int]:
     """Remove everything below `root` but files that are just what the manifest says; return their paths and sizes."""
     kept: dict[str, int] = {}
-    expected: dict[str, Entry] | None = None
     for found in list(walk(root)):
-        if expected is None:
-            expected = {entry.path: entry for entry in manifest.entries()}
-        entry = expected.get(found.path)
+        row = manifest.find(found.path) if found.regular else None
+        entry = None if row is None else manifest.entry(row)
         if entry is not None and found.stat.st_size == entry.size and _digest(found) == entry.digest:
             kept[found.path] = entry.size
         else:
