@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from millrace.datasets import folder_push, sample_sources
 from millrace.datasets.fill import fill
 from millrace.datasets.manifest import Manifest
+from millrace.datasets.pack_fill import fill_packs
 from millrace.datasets.push import push
 from millrace.datasets.readers import Dataset
+from millrace.datasets.sample_order import Position
 from millrace.errors import Corrupt, Invalid, NotFound
 from millrace.testing.objects import InMemoryObjectStore
 
@@ -27,7 +30,12 @@ def lake(tmp_path: Path, memory: InMemoryObjectStore) -> tuple[InMemoryObjectSto
     return memory, asyncio.run(push(tmp_path / "tree", memory, project=PROJECT)).manifest
 
 
-@pytest.fixture(params=["tree", "checked tree", "store"])
+def landed(store: InMemoryObjectStore, manifest: Manifest, folder: Path) -> Dataset:
+    asyncio.run(fill_packs(store, manifest, folder, project=PROJECT))
+    return Dataset.open_packs(folder)
+
+
+@pytest.fixture(params=["tree", "checked tree", "packs", "store"])
 def dataset(
     request: pytest.FixtureRequest, lake: tuple[InMemoryObjectStore, Manifest], tmp_path: Path
 ) -> Iterator[Dataset]:
@@ -35,6 +43,7 @@ def dataset(
     dataset = {
         "tree": lambda: Dataset.open_tree(tmp_path / "tree"),
         "checked tree": lambda: Dataset.open_tree(tmp_path / "tree", manifest),
+        "packs": lambda: landed(store, manifest, tmp_path / "packs"),
         "store": lambda: Dataset.open_store(store, manifest, project=PROJECT),
     }[request.param]()
     yield dataset
@@ -70,6 +79,90 @@ def test_shards_see_every_file_once(dataset: Dataset) -> None:
     assert sorted(itertools.chain.from_iterable(parts)) == PATHS
     with pytest.raises(Invalid):
         next(dataset.samples(shard=(3, 3)))
+
+
+def test_an_epoch_goes_on_where_it_was_left(dataset: Dataset) -> None:
+    whole = [row for rows, _ in dataset.batches(7, at=Position(5, 2)) for row in rows]
+    first = dataset.batches(7, at=Position(5, 2))
+    read = [*next(first)[0], *next(first)[0]]
+    assert first.position == Position(5, 2, 14)
+    assert len(first) == -(-(len(FILES) - 14) // 7)
+    rest = [row for rows, _ in dataset.batches(16, at=first.position) for row in rows]
+    assert read + rest == whole
+    # Two readers take over from one: what is left is read once, by both together.
+    halves = [dataset.batches(5, at=first.position, shard=(part, 2)) for part in range(2)]
+    assert sorted(row for half in halves for rows, _ in half for row in rows) == sorted(rest)
+    for bad in (Position(1, 0, -1), Position(1, 0, len(FILES) + 1)):
+        with pytest.raises(Invalid):
+            dataset.batches(at=bad)
+    with pytest.raises(Invalid):
+        dataset.batches(0)
+
+
+def test_a_window_keeps_packs_together(
+    tmp_path: Path, memory: InMemoryObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_push, "PACK_TARGET", 4_000)
+    files = {f"{index:03d}": bytes([index]) * 500 for index in range(100)}
+    write_tree(tmp_path / "tree", files)
+    manifest = asyncio.run(push(tmp_path / "tree", memory, project=PROJECT)).manifest
+    packs = manifest.table.column("pack").to_pylist()
+    with landed(memory, manifest, tmp_path / "packs") as dataset:
+        order = dataset.order(1, window=2).tolist()
+        assert sorted(order) == list(range(100))
+        assert order != dataset.order(2, window=2).tolist()
+        visited = [packs[row] for row in order]
+        last = {pack: place for place, pack in enumerate(visited)}
+        first = {pack: visited.index(pack) for pack in last}
+        open_at_once = [sum(first[pack] <= place <= last[pack] for pack in last) for place in range(100)]
+        assert max(open_at_once) == 2
+        assert dict(dataset.samples(seed=1, window=2)) == files
+        monkeypatch.setattr(sample_sources, "LONGEST_READ", 1_200)
+        monkeypatch.setattr(sample_sources, "OPEN_PACKS", 2)
+        assert dict(dataset.samples()) == files
+
+
+def test_damaged_packs_are_noticed(lake: tuple[InMemoryObjectStore, Manifest], tmp_path: Path) -> None:
+    store, manifest = lake
+    with landed(store, manifest, tmp_path / "packs") as dataset:
+        pack = tmp_path / "packs/packs" / manifest.packs[0].id
+        pack.chmod(0o640)
+        pack.write_bytes(b"short")
+        with pytest.raises(Corrupt):
+            dataset.read(PATHS[1])
+    pack.unlink()
+    with Dataset.open_packs(tmp_path / "packs") as dataset, pytest.raises(NotFound):
+        dataset.read(PATHS[1])
+    with pytest.raises(NotFound):
+        Dataset.open_packs(tmp_path / "tree")
+
+
+def test_webdataset_groups_files_by_their_base_name(tmp_path: Path) -> None:
+    files = {
+        f"{split}/{index}.{kind}": f"{index}{kind}".encode()
+        for split in "ab"
+        for index in range(6)
+        for kind in ("cls", "x.png")
+    }
+    write_tree(tmp_path / "tree", files)
+    with Dataset.open_tree(tmp_path / "tree") as dataset:
+        plain = list(dataset.as_webdataset())
+        assert plain[0] == {"__key__": "a/0", "cls": b"0cls", "x.png": b"0x.png"}
+        assert len(plain) == 12
+        mixed = [sample["__key__"] for sample in dataset.as_webdataset(at=Position(3))]
+        assert sorted(mixed) == [sample["__key__"] for sample in plain] != mixed
+        halves = [[it["__key__"] for it in dataset.as_webdataset(at=Position(3), shard=(part, 2))] for part in (0, 1)]
+        assert sorted(halves[0] + halves[1]) == sorted(mixed)
+
+
+def test_tensorflow_reads_the_same_samples(dataset: Dataset) -> None:
+    pytest.importorskip("tensorflow")
+    expected = [(path, FILES[path]) for path in PATHS]
+    got = [(path.decode(), data) for path, data in dataset.as_tf_data(batch=7).as_numpy_iterator()]
+    assert got == expected
+    shuffled = dataset.as_tf_data(at=Position(4), unbatch=False, batch=16).as_numpy_iterator()
+    mixed = {path.decode(): data for paths, contents in shuffled for path, data in zip(paths, contents, strict=True)}
+    assert mixed == FILES
 
 
 def test_the_order_never_changes(dataset: Dataset) -> None:

@@ -1,64 +1,84 @@
-"""Reading a version: by path or position, from a cached tree or straight from the lake, in an order made by a seed.
+"""Reading a version: by path or position, from packs or a tree near by or straight from the lake, in a seeded order.
 
 The interface blocks, because loaders do. Against a store it runs its own event loop in one thread.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-import threading
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
-from blake3 import blake3
+import pyarrow.compute as pc
 
-from millrace.datasets.fetch import check_blob, fetch_chunk, fetch_group, plan
+from millrace.datasets import loaders
+from millrace.datasets.batches import Batches
 from millrace.datasets.keys import check_project
-from millrace.datasets.manifest import Entry, Manifest
+from millrace.datasets.manifest import Manifest
+from millrace.datasets.pack_fill import MANIFEST
+from millrace.datasets.sample_order import Position, permutation, windowed
+from millrace.datasets.sample_sources import LakeSource, PackSource, Source, TreeSource
 from millrace.datasets.scan import scan
-from millrace.errors import Corrupt, Invalid, NotFound
+from millrace.errors import NotFound
 from millrace.objects.port import ObjectStore
 
-T = TypeVar("T")
-
-
-class Source(Protocol):
-    """Where a `Dataset` gets bytes from."""
-
-    def read_many(self, entries: Sequence[Entry]) -> list[bytes]:
-        """Return the files' bytes in the order asked."""
-
-    def close(self) -> None:
-        """Let go of what is held."""
+BLOCK = 1_024
+"""Files that stand for a pack where there are no packs: the grain of a windowed shuffle of a tree."""
 
 
 class Dataset:
     """One version, sorted by path. Use as a context manager, or call `close()`."""
 
-    def __init__(self, paths: Sequence[str], manifest: Manifest | None, source: Source) -> None:
-        self.paths = paths
-        self._manifest = manifest
+    def __init__(self, paths: Sequence[str] | None, manifest: Manifest | None, source: Source) -> None:
+        self.manifest = manifest
+        self._names = paths
         self._source = source
-        self._positions: dict[str, int] | None = None
 
     @classmethod
     def open_tree(cls, root: Path | str, manifest: Manifest | None = None) -> Self:
         """Open a version that lies as files below `root`; with a manifest every read is checked against it."""
         folder = Path(root)
-        paths = manifest.paths if manifest is not None else sorted(scan(folder).paths.to_pylist())
-        return cls(paths, manifest, _Tree(folder, verified=manifest is not None))
+        paths = sorted(scan(folder).paths.to_pylist()) if manifest is None else None
+        return cls(paths, manifest, TreeSource(folder, paths, manifest))
+
+    @classmethod
+    def open_packs(cls, root: Path | str) -> Self:
+        """Open a version that lies as packs below `root`, as `fill_packs` leaves it.
+
+        Raises:
+            NotFound: no manifest lies there.
+        """
+        folder = Path(root)
+        try:
+            data = (folder / MANIFEST).read_bytes()
+        except OSError as error:
+            raise NotFound(f"{folder} holds no packs of a version: {error.strerror}") from None
+        manifest = Manifest.parse(data)
+        return cls(None, manifest, PackSource(folder, manifest))
 
     @classmethod
     def open_store(cls, store: ObjectStore, manifest: Manifest, *, project: str) -> Self:
         """Open a version in the lake. `store` must not be in use on another event loop."""
-        return cls(manifest.paths, manifest, _Lake(store, manifest, check_project(project)))
+        return cls(None, manifest, LakeSource(store, manifest, check_project(project)))
+
+    @cached_property
+    def paths(self) -> Sequence[str]:
+        """Return all paths, sorted."""
+        if self._names is not None:
+            return self._names
+        assert self.manifest is not None  # noqa: S101 - one of the two is given
+        return self.manifest.paths
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self._names) if self.manifest is None and self._names is not None else len(self._manifest)
+
+    @property
+    def _manifest(self) -> Manifest:
+        assert self.manifest is not None  # noqa: S101 - asked only where there is one
+        return self.manifest
 
     def __getitem__(self, index: int) -> bytes:
         return self.read_many([index])[0]
@@ -69,32 +89,62 @@ class Dataset:
         Raises:
             NotFound: the version has no such file.
         """
-        if self._positions is None:
-            self._positions = {name: index for index, name in enumerate(self.paths)}
-        index = self._positions.get(path)
+        index = self._position(path)
         if index is None:
             raise NotFound(f"no such file in this version: {path[:200]!r}")
         return self[index]
 
+    def _position(self, path: str) -> int | None:
+        if self.manifest is not None:
+            return self.manifest.find(path)
+        return self._positions.get(path)
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {name: index for index, name in enumerate(self.paths)}
+
     def read_many(self, indices: Sequence[int]) -> list[bytes]:
-        """Return the bytes of several files in the order asked; near ones share a request."""
-        return self._source.read_many([self._entry(index) for index in indices])
+        """Return the bytes of several files in the order asked; near ones share a read."""
+        for index in indices:
+            if not 0 <= index < len(self):
+                raise IndexError(index)
+        return self._source.read_rows(indices)
 
-    def _entry(self, index: int) -> Entry:
-        if self._manifest is not None:
-            return self._manifest.entry(index)
-        if not 0 <= index < len(self.paths):
-            raise IndexError(index)
-        return Entry(self.paths[index], b"", 0, 0, 0, None, 0)
+    def order(self, seed: int, epoch: int = 0, *, window: int | None = None) -> Any:
+        """Return a permutation of all positions that only `seed` and `epoch` decide.
 
-    def order(self, seed: int, epoch: int = 0) -> Any:
-        """Return a permutation of all positions that only `seed` and `epoch` decide, whatever the library versions.
-
-        Each position is sorted by a 64-bit key from BLAKE3 keyed with seed and epoch.
+        With `window`, files are mixed only within so many packs at a time, which are then read one after the other.
         """
-        context = f"millrace-order/1:{int(seed)}:{int(epoch)}".encode()
-        stream = blake3(context).digest(8 * len(self.paths)) if self.paths else b""
-        return np.argsort(np.frombuffer(stream, dtype="<u8"), kind="stable")
+        if window is None:
+            return permutation(len(self), seed, epoch)
+        return windowed(self._groups, seed, epoch, window)
+
+    @cached_property
+    def _groups(self) -> Any:
+        """Return each file's pack; a file without one belongs to its block."""
+        blocks = -1 - np.arange(len(self), dtype=np.int64) // BLOCK
+        if self.manifest is None:
+            return blocks
+        packs = pc.fill_null(self.manifest.table.column("pack"), -1).to_numpy()
+        return np.where(packs < 0, blocks, packs)
+
+    def batches(
+        self,
+        size: int = 256,
+        *,
+        at: Position | None = None,
+        window: int | None = None,
+        shard: tuple[int, int] = (0, 1),
+    ) -> Batches:
+        """Return an iterator over (positions, bytes of each) of at most `size` samples, from `at` to the epoch's end.
+
+        Shard (i, n) takes each n-th sample of the one order, beginning with the i-th, so that n readers together see
+        every file once. The iterator's `position` is where to go on.
+
+        Raises:
+            Invalid: the shard is not (i, n) with 0 <= i < n, or the size is not positive.
+        """
+        return Batches(self, size, at or Position(), window, shard)
 
     def samples(
         self,
@@ -102,22 +152,25 @@ class Dataset:
         seed: int | None = None,
         epoch: int = 0,
         start: int = 0,
+        window: int | None = None,
         shard: tuple[int, int] = (0, 1),
-        read_ahead: int = 64,
+        read_ahead: int = 256,
     ) -> Iterator[tuple[str, bytes]]:
-        """Yield (path, bytes) in path order, or shuffled by `seed`.
+        """Yield (path, bytes) in path order, or shuffled by `seed`; see `batches`. `start` skips that many samples."""
+        for indices, contents in self.batches(read_ahead, at=Position(seed, epoch, start), window=window, shard=shard):
+            yield from zip((self.paths[index] for index in indices), contents, strict=True)
 
-        `start` skips that many positions of the epoch, to go on in its middle; shard (i, n) takes each n-th from the
-        i-th, so that n readers together see every file once.
-        """
-        part, parts = shard
-        if not 0 <= part < parts:
-            raise Invalid("a shard is (i, n) with 0 <= i < n")
-        order = range(len(self.paths)) if seed is None else self.order(seed, epoch).tolist()
-        mine = [index for position, index in enumerate(order) if position >= start and position % parts == part]
-        for first in range(0, len(mine), read_ahead):
-            batch = mine[first : first + read_ahead]
-            yield from zip((self.paths[index] for index in batch), self.read_many(batch), strict=True)
+    def as_tf_data(self, *, batch: int = 256, **options: Any) -> Any:
+        """Return a `tf.data.Dataset` of (path, bytes); options as for `batches`. Needs TensorFlow."""
+        return loaders.as_tf_data(self, batch, **options)
+
+    def as_torch(self, **options: Any) -> Any:
+        """Return a `torch.utils.data.IterableDataset` of (path, bytes) that shards over workers. Needs PyTorch."""
+        return loaders.as_torch(self, **options)
+
+    def as_webdataset(self, **options: Any) -> Iterator[dict[str, Any]]:
+        """Yield samples as WebDataset does: files that differ only by extension are one dictionary."""
+        return loaders.as_webdataset(self, **options)
 
     def close(self) -> None:
         """Let go of the source."""
@@ -130,64 +183,3 @@ class Dataset:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class _Tree:
-    """Files below a folder; links are not followed."""
-
-    def __init__(self, root: Path, *, verified: bool) -> None:
-        self._root, self._verified = os.fspath(root), verified
-
-    def read_many(self, entries: Sequence[Entry]) -> list[bytes]:
-        return [self._read(entry) for entry in entries]
-
-    def _read(self, entry: Entry) -> bytes:
-        try:
-            handle = os.open(f"{self._root}/{entry.path}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError as error:
-            raise NotFound(f"cannot read {entry.path!a}: {error.strerror}") from None
-        with os.fdopen(handle, "rb") as file:
-            data = file.read()
-        if self._verified:
-            check_blob(entry, data)
-        return data
-
-    def close(self) -> None:
-        return
-
-
-class _Lake:
-    """Blobs of the lake, each verified."""
-
-    def __init__(self, store: ObjectStore, manifest: Manifest, project: str) -> None:
-        self._store, self._manifest, self._project = store, manifest, project
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="dataset-reader", daemon=True)
-        self._thread.start()
-
-    def read_many(self, entries: Sequence[Entry]) -> list[bytes]:
-        return self._call(self._read_many(entries))
-
-    def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    async def _read_many(self, entries: Sequence[Entry]) -> list[bytes]:
-        found: dict[str, bytes] = {}
-        todo = plan(self._manifest, {entry.path: entry for entry in entries}.values())
-        for group in todo.groups:
-            fetched = await fetch_group(self._store, self._project, group)
-            for entry, content in zip(group.entries, fetched.contents, strict=True):
-                check_blob(entry, content)
-                found[entry.path] = bytes(content)
-        for entry in todo.chunked:
-            parts = [await fetch_chunk(self._store, self._project, entry, index) for index in range(len(entry.chunks))]
-            found[entry.path] = b"".join(parts)
-            if blake3(found[entry.path]).digest() != entry.digest:
-                raise Corrupt(f"the chunks of {entry.path!a} do not make its bytes", path=entry.path)
-        return [found.get(entry.path, b"") for entry in entries]
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=10)
-        if not self._loop.is_running():
-            self._loop.close()
