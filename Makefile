@@ -82,8 +82,12 @@ test: $(READY) ## every test but the slower tiers, against real servers
 unit: $(READY) ## the tests that start no server (under a minute)
 	@$(BIN)/pytest -n 2 -m "not servers and not slow" $(ARGS)
 
+.PHONY: bench-data
+bench-data: $(READY) ## pushes and pulls beside rclone, aws and the machine's own limits (ARGS="--rounds 1 --large --peers rclone,aws")
+	@$(BIN)/python -m benchmarks.data $(ARGS)
+
 .PHONY: bench
-bench: $(READY) ## benchmarks beside their peers, in interleaved runs (minutes)
+bench: bench-data $(READY) ## benchmarks beside their peers, in interleaved runs (minutes)
 	@$(BIN)/python benchmarks/bus.py
 	@$(BIN)/python benchmarks/loop.py
 

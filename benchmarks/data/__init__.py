@@ -1,0 +1,1 @@
+"""The data plane beside its peers: see `__main__`."""
