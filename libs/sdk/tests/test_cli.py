@@ -218,7 +218,10 @@ def test_the_data_commands_from_init_to_pull(
     capsys.readouterr()
     (root / "train/0/b.png").write_bytes(b"b")
     assert main(["data", "sync", "--dry-run", "--json", *where]) == 0
-    assert json.loads(capsys.readouterr().out) == {"added": ["train/0/b.png"], "removed": [], "changed": []}
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["added"] == ["train/0/b.png"]
+    assert (planned["removed"], planned["changed"], planned["requests"]) == ([], [], 2)
+    assert planned["bytes"] > 1
     assert main(["data", "sync", "-m", "second", "--json", *where]) == 0
     assert json.loads(capsys.readouterr().out)["version"] == 2
     assert main(["data", "diff", "digits@1", "2"]) == 0

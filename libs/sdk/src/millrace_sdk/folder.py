@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Coroutine
@@ -9,16 +10,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from millrace.clock import SystemClock
 from millrace.errors import Conflict, Corrupt, Invalid, NotFound
+from millrace_sdk import placing
 
 if TYPE_CHECKING:
+    from millrace.datasets.ancestor import Ancestor
+    from millrace.datasets.fill import FillResult
     from millrace.datasets.manifest import Manifest, ManifestDiff
     from millrace.datasets.progress import ProgressCallback
     from millrace.datasets.verify import VerifyResult
     from millrace_sdk.client import AsyncCatalog
     from millrace_sdk.presigned import PresignedObjectStore
+    from millrace_sdk.selection import Skip
 
 CONFIG_FOLDER = ".millrace-data"
+TELLING_BYTES = 1024 * 1024
 T = TypeVar("T")
 
 
@@ -28,6 +35,15 @@ class Config:
 
     dataset: str
     project: str = "default"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sync would send: bytes, PUT requests, and seconds at the rate of the last sync (None before the first)."""
+
+    bytes: int
+    requests: int
+    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -94,6 +110,20 @@ def cache_file(root: Path) -> Path:
     return base / "millrace" / "stat" / f"{blake3(str(root).encode()).hexdigest()[:32]}.sqlite"
 
 
+def _remember_rate(root: Path, sent: int, seconds: float) -> None:
+    """Keep the rate of a sync that sent enough to tell something; losing it costs an estimate."""
+    if sent >= TELLING_BYTES and seconds > 0:
+        with contextlib.suppress(OSError):
+            cache_file(root).with_suffix(".rate").write_text(f"{sent / seconds:.0f}\n", encoding="utf-8")
+
+
+def _rate(root: Path) -> float | None:
+    try:
+        return float(cache_file(root).with_suffix(".rate").read_text(encoding="utf-8")) or None
+    except (OSError, ValueError):
+        return None
+
+
 class WorkingCopy:
     """A dataset's folder. The methods are coroutines; `run` runs one from synchronous code."""
 
@@ -102,8 +132,8 @@ class WorkingCopy:
         self.config = config
         self._catalog = catalog
 
-    async def sync(self, message: str, *, progress: ProgressCallback | None = None) -> Synced:
-        """Push what the lake does not have and commit the folder as it is.
+    async def sync(self, message: str, *, progress: ProgressCallback | None = None, skip: Skip | None = None) -> Synced:
+        """Push what the lake does not have and commit the folder as it is, but for what `skip` leaves out.
 
         Raises:
             Conflict: somebody else committed meanwhile.
@@ -114,14 +144,21 @@ class WorkingCopy:
         head = await self._head()
         parent = await self.manifest(head["version"]) if head else None
         store = self._store(head["version"] if head else None)
-        known = StatCache(cache_file(self.root))
+        known, began = StatCache(cache_file(self.root)), SystemClock().monotonic()
         try:
             pushed = await push(
-                self.root, store, project=self.config.project, parent=parent, stat_cache=known, progress=progress
+                self.root,
+                store,
+                project=self.config.project,
+                parent=parent,
+                stat_cache=known,
+                progress=progress,
+                skip=skip,
             )
         finally:
             known.close()
             await store.aclose()
+        _remember_rate(self.root, pushed.uploaded_bytes, SystemClock().monotonic() - began)
         if head and head["tree_root"] == pushed.tree_root:
             return self._synced(head, 0, changed=False)
         body = {
@@ -136,29 +173,39 @@ class WorkingCopy:
         version = await self._catalog.commit(self.config.dataset, body)
         return self._synced(version, pushed.uploaded_bytes, changed=True)
 
-    async def status(self) -> tuple[dict[str, Any] | None, ManifestDiff]:
+    async def status(self, *, skip: Skip | None = None) -> tuple[dict[str, Any] | None, ManifestDiff]:
         """Return the head, and how the folder differs from it. Nothing is sent."""
+        head, found, _ = await self.plan(skip=skip)
+        return head, found
+
+    async def plan(self, *, skip: Skip | None = None) -> tuple[dict[str, Any] | None, ManifestDiff, Plan]:
+        """Return the head, how the folder differs from it, and what a sync would cost. Nothing is sent."""
         from millrace.datasets.builder import ManifestBuilder
-
-        head = await self._head()
-        base = await self.manifest(head["version"]) if head else ManifestBuilder().build()
-        return head, base.diff(await self.scan(base))
-
-    async def scan(self, parent: Manifest | None = None) -> Manifest:
-        """Return the manifest that the folder would have."""
         from millrace.datasets.push import push
         from millrace.datasets.statcache import StatCache
 
-        known = StatCache(cache_file(self.root))
-        store = self._store(None)
+        head = await self._head()
+        base = await self.manifest(head["version"]) if head else ManifestBuilder().build()
+        known, store = StatCache(cache_file(self.root)), self._store(None)
         try:
-            found = await push(
-                self.root, store, project=self.config.project, parent=parent, stat_cache=known, dry_run=True
+            pushed = await push(
+                self.root,
+                store,
+                project=self.config.project,
+                parent=base if head else None,
+                stat_cache=known,
+                dry_run=True,
+                skip=skip,
             )
         finally:
             known.close()
             await store.aclose()
-        return found.manifest
+        objects = len(pushed.packs) + len(pushed.chunks)
+        manifest = len(pushed.manifest.to_bytes()) if pushed.changed else 0
+        rate = _rate(self.root)
+        size = pushed.uploaded_bytes + manifest
+        plan = Plan(size, objects + 1 if pushed.changed else 0, size / rate if rate else None)
+        return head, base.diff(pushed.manifest), plan
 
     async def manifest(self, ref: str | int) -> Manifest:
         """Return the manifest of a version, verified."""
@@ -179,29 +226,98 @@ class WorkingCopy:
 
         return await asyncio.to_thread(verify_tree, folder, await self.manifest(ref))
 
-    async def pull(self, ref: str | int, target: Path, *, progress: ProgressCallback | None = None) -> dict[str, Any]:
-        """Bring a version into a new folder, verified. It appears whole or not at all.
+    async def pull(
+        self,
+        ref: str | int,
+        target: Path,
+        *,
+        progress: ProgressCallback | None = None,
+        wanted: Callable[[str], bool] | None = None,
+    ) -> dict[str, Any]:
+        """Bring a version, or what of it is `wanted`, into a new folder, verified. It appears whole or not at all.
 
         Raises:
             Conflict: something lies there already.
+            NotFound: no file of the version is wanted.
         """
+        placing.refuse_occupied(target)
+        version = await self._catalog.version(self.config.dataset, ref)
+        manifest = await self.manifest(version["version"])
+        if wanted is not None:
+            manifest = _only(manifest, wanted)
+        done = await self._fill(version, manifest, target, progress, whole=wanted is None)
+        placing.publish(placing.staging(target), target)
+        return {"version": version["version"], "files": done.files, "bytes": done.bytes, "fetched": done.fetched_bytes}
+
+    async def follow(
+        self, commit: str, target: Path, *, force: bool = False, progress: ProgressCallback | None = None
+    ) -> dict[str, Any]:
+        """Let a folder be that very version: made, left alone, or changed from the version that was pulled before.
+
+        Raises:
+            Conflict: files in it were changed by hand, or it was not pulled from this dataset.
+        """
+        version = await self._catalog.version(self.config.dataset, commit)
+        facts = {"version": version["version"], "commit": version["commit"], "files": version["files"]}
+        before = placing.pulled(target)
+        near = None
+        if placing.occupied(target):
+            if before is None or before.get("dataset") != self.config.dataset:
+                raise Conflict(f"{target} was not pulled from {self.config.dataset}", hint="move it away first")
+            near = await self._unchanged(target, str(before["commit"]), force=force)
+            if before["commit"] == version["commit"]:
+                return {**facts, "changed": False, "fetched": 0}
+        manifest = await self.manifest(version["version"])
+        done = await self._fill(version, manifest, target, progress, whole=True, near=near)
+        placing.mark_pulled(
+            placing.staging(target),
+            dataset=self.config.dataset,
+            project=self.config.project,
+            commit=version["commit"],
+        )
+        placing.replace(placing.staging(target), target)
+        return {**facts, "changed": True, "fetched": done.fetched_bytes}
+
+    async def _unchanged(self, target: Path, commit: str, *, force: bool) -> Ancestor | None:
+        """Return the folder as something to link from, if it still is the version that was pulled."""
+        from millrace.datasets.ancestor import Ancestor
+
+        manifest = await self.manifest(commit)
+        found = await self.verify(commit, target)
+        if found.clean:
+            return Ancestor(target, manifest)
+        if not force:
+            changed = (*found.damaged, *found.extra, *found.missing)[:3]
+            raise Conflict(
+                f"{target} was changed since it was pulled: {', '.join(map(ascii, changed))}",
+                hint="`--force` throws the changes away",
+            )
+        return None
+
+    async def _fill(
+        self,
+        version: dict[str, Any],
+        manifest: Manifest,
+        target: Path,
+        progress: ProgressCallback | None,
+        *,
+        whole: bool,
+        near: Ancestor | None = None,
+    ) -> FillResult:
         from millrace.datasets.fill import fill
         from millrace.datasets.keys import pack_key
 
-        _refuse_occupied(target)
-        version = await self._catalog.version(self.config.dataset, ref)
-        manifest = await self.manifest(version["version"])
-        staging = target.with_name(f".{target.name}.partial")
         store = self._store(version["version"])
         store.expect(pack_key(self.config.project, pack.id) for pack in manifest.packs)
         try:
-            done = await fill(store, manifest, staging, project=self.config.project, progress=progress)
+            done = await fill(
+                store, manifest, placing.staging(target), project=self.config.project, progress=progress, ancestor=near
+            )
         finally:
             await store.aclose()
-        if done.tree_root != version["tree_root"]:
+        if whole and done.tree_root != version["tree_root"]:
             raise Corrupt(f"version {version['version']} arrived with tree root {done.tree_root}")
-        _publish(staging, target)
-        return {"version": version["version"], "files": done.files, "bytes": done.bytes, "fetched": done.fetched_bytes}
+        return done
 
     async def _head(self) -> dict[str, Any] | None:
         dataset = await self._catalog.dataset(self.config.dataset)
@@ -227,15 +343,17 @@ class WorkingCopy:
         )
 
 
-def _refuse_occupied(target: Path) -> None:
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise Conflict(f"{target} is not empty", hint="name a new folder")
+def _only(manifest: Manifest, wanted: Callable[[str], bool]) -> Manifest:
+    from millrace.datasets.builder import ManifestBuilder
 
-
-def _publish(staging: Path, target: Path) -> None:
-    if target.is_dir():
-        target.rmdir()
-    staging.rename(target)
+    builder = ManifestBuilder()
+    for entry in manifest.entries():
+        if wanted(entry.path):
+            builder.add_entry(entry, None if entry.pack is None else manifest.packs[entry.pack])
+    found = builder.build()
+    if not found.files:
+        raise NotFound("no file of the version matches", hint="patterns are those of .gitignore")
+    return found
 
 
 def run(
