@@ -124,7 +124,7 @@ def _web(uri: str, urls: tuple[str, ...]) -> WebPlace:
 
 def _local(uri: str) -> str:
     path = unquote(urlsplit(uri).path, errors="surrogateescape")
-    segments = path.strip("/").split("/")
+    segments = path.removeprefix("/").removesuffix("/").split("/")
     if not _plain(segments) or not path.isprintable():
         raise PlaceRefused("the place must be file:///<folder>, without empty or dotted segments")
     return "/" + "/".join(segments)
