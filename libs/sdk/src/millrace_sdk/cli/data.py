@@ -9,6 +9,7 @@ import typer
 
 from millrace.errors import Corrupt
 from millrace_sdk import folder
+from millrace_sdk.cli import ingest, records
 from millrace_sdk.cli.common import DEFAULT, AsJson, Project, catalog, split_ref
 from millrace_sdk.cli.output import print_json, print_table, progress, report, say, size
 from millrace_sdk.folder import Config
@@ -24,6 +25,8 @@ Folder = Annotated[
 ]
 Ref = Annotated[str, typer.Argument(metavar="DATASET[@VERSION]")]
 HERE = Path()
+ingest.register(app)
+records.register(app)
 
 
 @app.command("init")

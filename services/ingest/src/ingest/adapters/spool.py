@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from ingest.errors import LandingTooLarge
-from millrace.errors import Exhausted
+from millrace.errors import Exhausted, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,15 @@ class Spool:
     Raises:
         LandingTooLarge: more than `limit` bytes were written.
         Exhausted: the disk is full.
+        Unavailable: the folder is not there, or not ours.
     """
 
     def __init__(self, limit: int, folder: Path | None = None) -> None:
         self._limit, self._end, self._lock = limit, 0, threading.Lock()
-        self._file = tempfile.TemporaryFile(dir=folder, prefix="millrace-ingest-")  # noqa: SIM115 - closed by `close`
+        try:
+            self._file = tempfile.TemporaryFile(dir=folder, prefix="millrace-ingest-")  # noqa: SIM115 - see `close`
+        except OSError as error:
+            raise Unavailable(f"the local disk cannot be written: {error.strerror}") from None
 
     def __enter__(self) -> Self:
         return self
