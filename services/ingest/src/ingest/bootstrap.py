@@ -18,6 +18,7 @@ from ingest.adapters.mongo_jobs import MongoJobs
 from ingest.adapters.mongo_unit import JOBS, MIGRATIONS, IngestUnitOfWork
 from ingest.adapters.places import Places
 from ingest.adapters.s3_buckets import S3Buckets
+from ingest.adapters.web_places import WebPlaces
 from ingest.application.ports import Catalog
 from ingest.application.receive import look_at_zones
 from ingest.application.reconcile import Attendance
@@ -32,6 +33,7 @@ from millrace.documents import Transactor, connect
 from millrace.documents.client import Client
 from millrace.documents.migrations import migrate
 from millrace.documents.translating import translating
+from millrace.egress import EgressGuard
 from millrace.http import create_app
 from millrace.leases import LeaseStore, ProcessIdentity
 from millrace.objects import ObjectStore
@@ -51,6 +53,7 @@ class Engine:
     world: World
     lake: DatasetLake
     examiner: FileExaminer
+    guard: EgressGuard
     attendance: Attendance
     reconciler: Reconciler
     zones: Reconciler
@@ -60,6 +63,7 @@ class Engine:
         """Stop all work."""
         await self.attendance.close()
         self.examiner.close()
+        await self.guard.close()
 
     async def prepare(self) -> None:
         """Bring the database to its present shape."""
@@ -107,12 +111,19 @@ def assemble(
     transactor = Transactor(client, settings.mongo_database, IngestUnitOfWork, clock=clock, source=SOURCE)
     lake = DatasetLake(stores(bucket))
     looks = examiner(settings)
+    guard = EgressGuard([item.allowed() for item in settings.hosts])
     roots = tuple(item.root() for item in settings.folders)
     kicks = Kick()
     world = World(
         transact=transactor,
         jobs=translating(MongoJobs(database[JOBS])),
-        places=Places(stores, spool_bytes=settings.spool_bytes, spool_folder=settings.spool_folder, roots=roots),
+        places=Places(
+            stores,
+            web=WebPlaces(guard, seconds=settings.web_seconds),
+            spool_bytes=settings.spool_bytes,
+            spool_folder=settings.spool_folder,
+            roots=roots,
+        ),
         examiner=looks,
         lake=lake,
         catalog=catalog,
@@ -133,7 +144,7 @@ def assemble(
         await look_at_zones(world)
 
     zones = Reconciler("landing-zones", look, interval=settings.zone_seconds, clock=clock)
-    return Engine(world, lake, looks, attendance, reconciler, zones, transactor)
+    return Engine(world, lake, looks, guard, attendance, reconciler, zones, transactor)
 
 
 def build(

@@ -61,6 +61,14 @@ class IllegalMove(MillraceError):
     code = "illegal-move"
 
 
+class SourceAway(MillraceError):
+    """A host outside does not answer as it should; a few more attempts are made."""
+
+    code = "source-away"
+    status = 502
+    transient = True
+
+
 class ArchiveRefused(Invalid):
     """The archive is broken, encrypted, a bomb, or holds what no version may hold; nothing of it is taken."""
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 from pydantic_settings import SettingsConfigDict
 
 from ingest.domain.places import Root, Zone, parse_s3
+from millrace.egress import AllowedHost
 from millrace.events.names import Project, ResourceName
 from millrace.settings import ServiceSettings, read_secret
 
@@ -41,6 +42,21 @@ class MountedFolder(BaseModel):
         return Root(self.project, self.path)
 
 
+class WebHost(BaseModel):
+    """A host that data is fetched from; `*.example.org` is every name below it. See `millrace.egress`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: Annotated[str, StringConstraints(pattern=r"^(\*\.)?[a-z0-9:\[\]][a-z0-9.:\[\]-]{0,251}$")]
+    port: int | None = Field(default=None, ge=1, le=65_535)
+    plain: bool = Field(default=False, description="http:// is allowed, too")
+    private: bool = Field(default=False, description="its address may lie inside: on-premises stores")
+
+    def allowed(self) -> AllowedHost:
+        """Return it as the egress guard knows it."""
+        return AllowedHost(self.host, self.port, self.plain, self.private)
+
+
 class DicomSettings(BaseModel):
     """What a project wants done with DICOM. `private_tags` are `gggg,ee,CREATOR`; `structure_words` are lower-case."""
 
@@ -64,7 +80,8 @@ class IngestSettings(ServiceSettings):
 
     `landing_zones` and `buckets` are JSON:
     `[{"dataset": "digits", "uri": "s3://factory/out/", "mode": "append"}]` and `["factory"]`. So are `folders`,
-    `[{"path": "/mnt/scans", "project": "radiology"}]`, and `dicom`, by project: `{"phantoms": {"deidentify": false}}`.
+    `[{"path": "/mnt/scans", "project": "radiology"}]`, and `dicom`, by project: `{"phantoms": {"deidentify": false}}`,
+    and `hosts`, `[{"host": "data.example.org"}]`.
     """
 
     model_config = SettingsConfigDict(env_prefix="MILLRACE_INGEST_", extra="ignore", frozen=True)
@@ -76,6 +93,8 @@ class IngestSettings(ServiceSettings):
         default=(), description="buckets beside the lake's in which `<project>/landing/` is taken from, too"
     )
     folders: tuple[MountedFolder, ...] = ()
+    hosts: tuple[WebHost, ...] = Field(default=(), description="hosts that data is fetched from; none by default")
+    web_seconds: float = Field(default=600.0, gt=0, description="longest download of one file")
     dicom: dict[Project, DicomSettings] = Field(default={}, description="what differs from the default, by project")
     pseudonym_secret_file: Path | None = Field(
         default=None, description="secret of at least 32 characters; without it DICOM is refused"

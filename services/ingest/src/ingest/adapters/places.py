@@ -10,9 +10,10 @@ from ingest.adapters.landing_store import StoreLandingPlaces, reader
 from ingest.adapters.local_places import local_archive, local_files
 from ingest.adapters.spool import Spool
 from ingest.adapters.unpacking import unpacked
+from ingest.adapters.web_places import WebPlaces
 from ingest.application.ports import Batch, Bounds, Landing
-from ingest.domain.places import AnyPlace, Format, LocalPlace, Place, Root
-from ingest.errors import LandingChanged, LandingTooLarge, NothingLanded, PlaceRefused
+from ingest.domain.places import AnyPlace, Format, LocalPlace, Place, Root, WebPlace, shown
+from ingest.errors import LandingChanged, LandingTooLarge, NothingLanded
 from millrace.objects import ObjectStore
 
 
@@ -23,12 +24,13 @@ class Places:
         self,
         stores: Callable[[str], ObjectStore],
         *,
+        web: WebPlaces,
         spool_bytes: int,
         spool_folder: Path | None = None,
         roots: Sequence[Root] = (),
     ) -> None:
         self.folders = StoreLandingPlaces(stores)
-        self._stores, self._roots = stores, roots
+        self._stores, self._web, self._roots = stores, web, roots
         self._spool_bytes, self._spool_folder = spool_bytes, spool_folder
 
     async def batches(self, place: Place, *, limit: int) -> Sequence[Batch]:
@@ -44,7 +46,7 @@ class Places:
             elif isinstance(place, LocalPlace):
                 opened = self._local(place, form, bounds, spool)
             else:
-                raise PlaceRefused("nothing is fetched from hosts here")
+                opened = self._fetched(place, form, bounds, spool)
             async with opened as landing:
                 yield landing
 
@@ -66,6 +68,15 @@ class Places:
             after = await store.head(place.prefix)
             if after is None or (after.size, after.etag) != (info.size, info.etag):
                 raise LandingChanged("the archive changed while it was read", hint="land data, then announce it")
+            yield landing
+
+    @asynccontextmanager
+    async def _fetched(self, place: WebPlace, form: Format, bounds: Bounds, spool: Spool) -> AsyncIterator[Landing]:
+        if form == "files":
+            yield await self._web.files(place, bounds, spool)
+            return
+        packed = await self._web.archive(place, bounds, spool)
+        async with unpacked(spool, packed.size, packed.read, bounds, source=shown(place.uri)) as landing:
             yield landing
 
     @asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ingest.domain.jobs import Job
+from ingest.domain.places import shown
 
 
 def job(job: Job) -> dict[str, Any]:
@@ -13,7 +14,7 @@ def job(job: Job) -> dict[str, Any]:
         "job": job.id,
         "project": job.project,
         "dataset": job.dataset,
-        "uri": job.uri,
+        "uri": shown(job.uri),
         "mode": job.mode,
         "format": job.format,
         "origin": job.origin,

@@ -15,7 +15,7 @@ from ingest.application import announce, metrics
 from ingest.application.ports import Bounds, Built, Committed, Examined, Head, Unit
 from ingest.application.world import World
 from ingest.domain.jobs import Job, Move, State
-from ingest.domain.places import parse, permitted
+from ingest.domain.places import parse, permitted, shown
 from ingest.errors import HeadMoved, KeyReused
 from millrace.errors import Exhausted
 from millrace.failpoints import fp
@@ -106,7 +106,7 @@ def _body(job: Job, built: Built, head: Head | None, *, anonymous: bool) -> dict
     if anonymous:
         lineage.pop("source", None)
     else:
-        lineage["source"] = job.uri
+        lineage["source"] = shown(job.uri)
     if head is not None:
         lineage["parent"] = head.commit
     return {
@@ -116,7 +116,7 @@ def _body(job: Job, built: Built, head: Head | None, *, anonymous: bool) -> dict
         "bytes": built.bytes,
         "packs": list(built.packs),
         "parent": head.commit if head else None,
-        "message": job.message or ("ingested, de-identified" if anonymous else f"ingested from {job.uri}"),
+        "message": job.message or ("ingested, de-identified" if anonymous else f"ingested from {shown(job.uri)}"),
         "lineage": lineage,
         "records": built.records,
     }

@@ -130,6 +130,11 @@ def _local(uri: str) -> str:
     return "/" + "/".join(segments)
 
 
+def shown(uri: str) -> str:
+    """Return a URI as it may be repeated: what follows `?` may be a signature, which lets its holder in."""
+    return uri.partition("?")[0] if uri.startswith(("https://", "http://")) else uri
+
+
 def permitted(
     place: AnyPlace,
     project: str,
