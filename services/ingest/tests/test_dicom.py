@@ -189,6 +189,10 @@ def test_reports_and_documents_are_no_images(part: str) -> None:
     assert read(written(found), NAMES, ANY).admission is Admission.DOCUMENT
 
 
+def test_an_index_of_a_medium_is_no_object() -> None:
+    assert read(sample("DICOMDIR"), NAMES, ANY).admission is Admission.INDEX
+
+
 def test_the_profile_is_the_standards() -> None:
     assert len(ACTIONS) > 600
     wanted = {0x00100010: Action.EMPTY, 0x00081048: Action.REMOVE, 0x0020000D: Action.MAP, 0x00080080: Action.DUMMY}

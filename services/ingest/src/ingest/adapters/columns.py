@@ -17,6 +17,8 @@ BINS = 32
 SKETCH = 1_024
 """Smallest hashes that are kept: the estimate of distinct values errs by about 3 %, and is exact below this number."""
 
+LARGEST = 1e300
+
 MAX_TEXTS = 20_000
 """Different texts of one batch that go into the sketch."""
 
@@ -53,7 +55,8 @@ class Column:
         if values.size:
             self._range(float(values.min()), float(values.max()))
             self._finite += values.size
-            self._sum += float(values.sum())
+            with np.errstate(over="ignore"):
+                self._sum += float(values.sum())
             self._histogram.take(values)
             self._merge(_mixed(np.unique(values).view(np.uint64)))
 
@@ -110,20 +113,20 @@ class Histogram:
         self._counts = np.zeros(BINS, dtype=np.int64)
 
     def take(self, values: Any) -> None:
-        """Add finite values."""
+        """Add finite values; those beyond `LARGEST` are left out, since no bin could hold them and others."""
+        values = values[np.abs(values) < LARGEST]
+        if not values.size:
+            return
         low, high = float(values.min()), float(values.max())
         if not self._width:
             self._start, self._width = low, max((high - low) / BINS, abs(low) * 1e-9, 1e-12) * (1 + 1e-9)
-        if not math.isfinite(self._width) or not math.isfinite(high - low):
-            return
-        while high >= self._start + BINS * self._width and math.isfinite(self._width):
+        while high >= self._start + BINS * self._width:
             self._fold(0)
-        while low < self._start and math.isfinite(self._start):
+        while low < self._start:
             self._start -= BINS * self._width
             self._fold(BINS // 2)
-        if math.isfinite(self._width) and math.isfinite(self._start):
-            places = np.clip(((values - self._start) / self._width).astype(np.int64), 0, BINS - 1)
-            self._counts += np.bincount(places, minlength=BINS)
+        places = np.clip(((values - self._start) / self._width).astype(np.int64), 0, BINS - 1)
+        self._counts += np.bincount(places, minlength=BINS)
 
     def _fold(self, at: int) -> None:
         """Double the width; what was counted ends in the half that begins at bin `at`."""
@@ -135,7 +138,7 @@ class Histogram:
     def facts(self) -> dict[str, Any] | None:
         """Return where the bins begin, how wide they are, and the counts; empty bins at the ends are left out."""
         filled = np.flatnonzero(self._counts)
-        if not filled.size or not math.isfinite(self._width):
+        if not filled.size:
             return None
         first, last = int(filled[0]), int(filled[-1])
         return {

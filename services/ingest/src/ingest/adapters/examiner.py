@@ -28,9 +28,9 @@ from ingest.adapters.spool import Spool
 from ingest.adapters.streams import LoopReader, opened
 from ingest.adapters.tables import csv_facts, parquet_facts
 from ingest.application.grouping import DICOM
-from ingest.application.ports import Draft, Examined, Landed, Landing
+from ingest.application.ports import Draft, Examined, Landed, Landing, Read
 from ingest.domain.names import named
-from ingest.errors import ContentRefused, DicomRefused, NothingLanded
+from ingest.errors import ContentRefused, DicomRefused, LandingChanged, NothingLanded
 from millrace.records import metadata_text
 
 AT_ONCE = 16
@@ -105,7 +105,10 @@ class FileExaminer:
             drafts = [draft if draft.media_type == DICOM else await _digested(draft) for draft in drafts]
         unique = {draft.path: draft for draft in drafts}
         return Examined(
-            [unique[path] for path in sorted(unique)], anonymous=anonymous, dropped=len(found) - len(unique)
+            [unique[path] for path in sorted(unique)],
+            anonymous=anonymous,
+            dropped=len(found) - len(unique),
+            check=landing.check,
         )
 
     def _names(self, project: str) -> Pseudonyms | None:
@@ -167,6 +170,8 @@ class _Look:
         return Draft(found.path, span.size, reader, 0, found.type, DICOM, metadata_text(found.facts), "")
 
     async def _plain(self, landed: Landed, head: bytes) -> Draft:
+        if self.rules.deidentify:
+            landed = replace(landed, read=_still_plain(landed))
         kind = kind_of(head, landed.path)
         metadata, type_ = "{}", kind.type
         if type_ == "Image":
@@ -188,6 +193,18 @@ class _Look:
             if reader.failure is not None:
                 raise reader.failure from None
             raise
+
+
+def _still_plain(landed: Landed) -> Read:
+    """Return a reader that gives no bytes of a file which was swapped for DICOM or an archive since it was examined."""
+
+    async def read(offset: int, length: int) -> bytes:
+        data = await landed.read(offset, length)
+        if offset == 0 and (recognise(data[:HEAD_BYTES]) or container(data[:HEAD_BYTES], landed.path) is not None):
+            raise LandingChanged("a landed file changed while it was read", hint="land data, then announce it")
+        return data
+
+    return read
 
 
 def _draft(landed: Landed, kind: str, media_type: str, metadata: str, source: str) -> Draft:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 from ingest.application.ports import Batch, Bounds, Landed, Landing, Read
@@ -22,6 +24,9 @@ SUCCESS, COMPLETE = "_SUCCESS", "_COMPLETE.json"
 MARKS = (SUCCESS, COMPLETE)
 MAX_MARK_BYTES = 64 * 1024
 
+Stamp = tuple[int, str | None, datetime | None]
+"""What tells two states of an object apart: size, tag, time."""
+
 
 class StoreLandingPlaces:
     """`LandingPlaces` on object stores; `stores(bucket)` opens one."""
@@ -33,6 +38,7 @@ class StoreLandingPlaces:
         """Return what lies at a place, sorted by path."""
         store = self._stores(place.bucket)
         files: list[Landed] = []
+        seen: dict[str, Stamp] = {}
         marks: dict[str, ObjectInfo] = {}
         size = 0
         async for info in store.list(place.prefix):
@@ -41,6 +47,7 @@ class StoreLandingPlaces:
                 marks[path] = info
             elif not (info.size == 0 and (path.endswith("/") or not path)):
                 files.append(_landed(path, info, store))
+                seen[info.key] = _stamp(info)
                 size += info.size
             if len(files) > bounds.max_files or size > bounds.max_bytes:
                 raise LandingTooLarge(
@@ -50,7 +57,13 @@ class StoreLandingPlaces:
             raise NothingLanded(f"no file lies below {place.uri}")
         files.sort(key=lambda landed: landed.path)
         check_names(files, openly=bounds.openly)
-        landing = Landing(place.uri, files, mark=_mark(marks), promised=await _promised(store, marks.get(COMPLETE)))
+        landing = Landing(
+            place.uri,
+            files,
+            mark=_mark(marks),
+            promised=await _promised(store, marks.get(COMPLETE)),
+            check=partial(_unchanged, store, place.prefix, seen),
+        )
         _keep(landing)
         return landing
 
@@ -66,6 +79,22 @@ class StoreLandingPlaces:
         return [Batch(Place(place.bucket, prefix), _mark(marks) or "") for prefix, marks in sorted(found.items())][
             :limit
         ]
+
+
+def _stamp(info: ObjectInfo) -> Stamp:
+    return info.size, info.etag, info.modified
+
+
+async def _unchanged(store: ObjectStore, prefix: str, seen: Mapping[str, Stamp]) -> None:
+    """Raise LandingChanged unless every object that was listed still is what it was: what was examined was written."""
+    same = 0
+    async for info in store.list(prefix):
+        if (stamp := seen.get(info.key)) is not None:
+            if stamp != _stamp(info):
+                raise _changed()
+            same += 1
+    if same != len(seen):
+        raise _changed()
 
 
 def _landed(path: str, info: ObjectInfo, store: ObjectStore) -> Landed:

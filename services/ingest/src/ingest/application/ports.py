@@ -69,13 +69,15 @@ class Landed:
 class Landing:
     """What lies at a place: the files, and the producer's mark that it is whole, if there is one.
 
-    `source` is what the URI of every file begins with.
+    `source` is what the URI of every file begins with. `check` raises LandingChanged if what was listed is not there
+    any more as it was; None where nobody else can change it.
     """
 
     source: str
     files: Sequence[Landed]
     mark: str | None = None
     promised: Mapping[str, Any] | None = None
+    check: Callable[[], Awaitable[None]] | None = None
 
     @property
     def bytes(self) -> int:
@@ -136,6 +138,7 @@ class Examined:
     files: Sequence[Draft]
     anonymous: bool = False
     dropped: int = 0
+    check: Callable[[], Awaitable[None]] | None = None
 
     @property
     def bytes(self) -> int:

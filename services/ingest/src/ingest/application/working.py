@@ -85,6 +85,8 @@ async def _commit(job: Job, landed: Examined, world: World) -> tuple[Job, Commit
     for _ in range(world.limits.rebases):
         head = await world.catalog.head(job)
         built = await world.lake.build(job.project, landed, head, job.mode)
+        if landed.check is not None:
+            await landed.check()
         await fp("commit.D4.before")
         body = _body(job, built, head, anonymous=landed.anonymous)
         job = await world.jobs.note(job, prepared=body, reason="committing")
