@@ -6,8 +6,10 @@ import json
 from typing import Any
 
 import pytest
+from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from millrace.clock import SystemClock
 from millrace.errors import Invalid
@@ -25,6 +27,7 @@ from millrace.events import (
     decode,
     encode,
 )
+from millrace.events.envelope import canonical_json, data_digest
 
 
 def an_event(reason: str = "no such prefix") -> AnyEvent:
@@ -180,3 +183,36 @@ def test_what_follows_an_outside_event_names_its_key() -> None:
         data, source="/millrace/ingest", subject="j1", project="default", sequence=1, clock=SystemClock(), cause=cause
     )
     assert after.causationid == cause.key != cause.id
+
+
+def test_a_landing_that_says_nothing_new_has_the_digest_it_always_had() -> None:
+    plain = DataLanded(dataset="digits", uri="s3://lake/default/landing/x/")
+    lineage = dict.fromkeys(("event", "source", "incident", "queue", "parent", "run", "code"))
+    before = {"dataset": "digits", "uri": plain.uri, "mode": "replace", "message": "", "lineage": lineage}
+    assert data_digest(plain) == blake3(canonical_json(before)).hexdigest()
+    archive = DataLanded(dataset="digits", uri="s3://lake/default/landing/x.zip", format="archive")
+    assert archive.model_dump(mode="json")["format"] == "archive"
+    assert data_digest(archive) != data_digest(archive.model_copy(update={"format": None}))
+
+
+@pytest.mark.parametrize(
+    ("uri", "good"),
+    [
+        ("s3://lake/default/landing/x", True),
+        ("https://host.example/a/b?x=1", True),
+        ("http://127.0.0.1:80/a", True),
+        ("file:///mnt/scans", True),
+        ("ftp://host/a", False),
+        ("https://user:word@host/a", False),
+        ("https://host/a b", False),
+        ("file://host/x", False),
+        ("s3://lake/", False),
+    ],
+)
+def test_places_that_data_may_land_in(uri: str, good: bool) -> None:
+    try:
+        DataLanded(dataset="digits", uri=uri)
+    except ValidationError:
+        assert not good
+    else:
+        assert good

@@ -110,6 +110,7 @@ LISTS = {
     ("dlq", "ls"): "/v1/dlq",
     ("tokens", "ls"): "/v1/tokens",
     ("data", "ls"): "/v1/datasets",
+    ("data", "jobs"): "/v1/ingest/jobs",
     ("waiting",): "/v1/waiting",
     ("queue",): "/v1/queue",
     ("operations",): "/v1/operations",
@@ -136,6 +137,7 @@ ACTIONS: dict[tuple[str, ...], tuple[str, str, Any]] = {
     ("deploy", "rm", "d", "--yes"): ("DELETE", "/v1/deployments/d", {"name": "d"}),
     ("policies", "rm", "p", "--yes"): ("DELETE", "/v1/policies/p", {"name": "p"}),
     ("dlq", "replay", "x"): ("POST", "/v1/dlq/x/replay", {"state": "replayed"}),
+    ("data", "ingest", "d", "s3://b/default/landing/x"): ("POST", "/v1/events", {"operation": "o"}),
     ("tokens", "revoke", "t", "--yes"): ("DELETE", "/v1/tokens/t", {"id": "t"}),
 }
 

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from ingest.errors import HeadMoved, KeyReused
 from ingest.settings import IngestSettings
 from millrace.clock import SystemClock
 from millrace.datasets.commit import Commit
+from millrace.datasets.keys import chunk_key, pack_key
 from millrace.datasets.stored import load_commit, load_manifest, save_commit
 from millrace.documents import connect
 from millrace.documents.client import Client
@@ -27,6 +29,8 @@ from millrace.events import DataLanded, build, decode
 from millrace.events.envelope import AnyEvent
 from millrace.objects import ObjectStore
 from millrace.objects.s3 import S3ObjectStore
+from millrace.records import Record
+from millrace.records.stored import load_records
 
 DEADLINE = 60.0
 
@@ -79,7 +83,10 @@ class FakeCatalog:
             message=body["message"],
             time=SystemClock().now(),
             lineage=body["lineage"],
+            records=body["records"],
         )
+        manifest = await load_manifest(self.store, project, body["manifest"])
+        (await load_records(self.store, project, body["records"])).check_against(manifest)
         await save_commit(self.store, project, commit)
         row = {**body, "dataset": name.split("/")[1], "version": len(versions) + 1, "commit": commit.id}
         versions.append(row)
@@ -105,6 +112,7 @@ class Lab:
     client: Client
     database: str
     catalog: FakeCatalog
+    secret: Path
     engines: list[Engine] = field(default_factory=list)
 
     @property
@@ -117,6 +125,7 @@ class Lab:
             "takeover_seconds": 5.0,
             "first_retry_seconds": 0.01,
             "last_retry_seconds": 0.05,
+            "pseudonym_secret_file": self.secret,
             **changes,
         }
         engine = assemble(
@@ -175,6 +184,25 @@ class Lab:
         stored = await load_commit(self.store, project, commit)
         return (await load_manifest(self.store, project, stored.manifest)).paths
 
+    async def contents(self, commit: str, project: str = "default") -> dict[str, bytes]:
+        """Return the files of a version, read from packs and chunks."""
+        stored = await load_commit(self.store, project, commit)
+        manifest = await load_manifest(self.store, project, stored.manifest)
+        found = {}
+        for entry in manifest.entries():
+            if entry.pack is not None:
+                key = pack_key(project, manifest.packs[entry.pack].id)
+                found[entry.path] = await self.store.get_range(key, entry.offset, entry.size)
+            else:
+                parts = [await self.store.get(chunk_key(project, chunk.hex())) for chunk in entry.chunks]
+                found[entry.path] = b"".join(parts)
+        return found
+
+    async def records(self, commit: str, project: str = "default") -> list[Record]:
+        """Return the records of a version."""
+        stored = await load_commit(self.store, project, commit)
+        return list((await load_records(self.store, project, stored.records)).records())
+
     async def events(self) -> list[AnyEvent]:
         """Return the events in the outbox, in the order of their making."""
         rows = self.client[self.database]["outbox"].find().sort("_id", 1)
@@ -186,7 +214,9 @@ class Lab:
 
 
 @pytest.fixture
-async def lab(mongo_server: Any, mongo_database_name: str, s3_server: Any, s3_bucket: str) -> AsyncIterator[Lab]:
+async def lab(
+    mongo_server: Any, mongo_database_name: str, s3_server: Any, s3_bucket: str, tmp_path: Path
+) -> AsyncIterator[Lab]:
     stores: dict[str, S3ObjectStore] = {}
 
     def opened(bucket: str) -> ObjectStore:
@@ -201,10 +231,13 @@ async def lab(mongo_server: Any, mongo_database_name: str, s3_server: Any, s3_bu
         return stores[bucket]
 
     client = connect(mongo_server.uri, app_name="test")
-    made = Lab(s3_bucket, opened, client, mongo_database_name, FakeCatalog(opened(s3_bucket)))
+    secret = tmp_path / "pseudonyms.secret"
+    secret.write_text("a secret of the tests, and long enough")
+    secret.chmod(0o600)
+    made = Lab(s3_bucket, opened, client, mongo_database_name, FakeCatalog(opened(s3_bucket)), secret)
     yield made
     for engine in made.engines:
-        await engine.attendance.close()
+        await engine.close()
     for store in stores.values():
         await store.close()
     await client.close()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from millrace import failpoints
 from millrace.objects import ObjectInfo
+
+from .archive_files import zipped
+from .dicom_files import leaks, slices
 
 pytestmark = pytest.mark.servers
 
@@ -58,6 +62,30 @@ async def test_a_job_that_dies_is_finished_by_another(lab: Any, monkeypatch: pyt
 
     assert (job.state, job.version, lab.catalog.commits) == ("COMPLETED", 1, 1)
     assert await lab.paths(job.commit) == sorted(FILES)
+    assert [item.type for item in await lab.events()] == ["ingest.started", "ingest.completed"]
+    assert await lab.violations(second) == []
+
+
+@pytest.mark.parametrize("point", [point for point in POINTS if point.endswith("after")])
+async def test_an_archive_of_scans_that_dies_is_finished_by_another(
+    lab: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, point: str
+) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    first = await lab.ingest(takeover_seconds=TAKEOVER, spool_folder=spool)
+    files = {f"{index}.dcm": data for index, data in enumerate(slices(3))}
+    uri = await lab.land("default/landing/z/", {"scans.zip": zipped(files)})
+    event = lab.event(f"{uri}scans.zip", format="archive")
+    await lab.receive(first, event)
+    await until_dead(first, monkeypatch, point)
+    assert list(spool.iterdir()) == []
+
+    second = await lab.ingest(takeover_seconds=TAKEOVER)
+    job = await lab.until_ended(second, event.key)
+
+    assert (job.state, job.version, job.files, lab.catalog.commits) == ("COMPLETED", 1, 3, 1)
+    types = sorted(record.type for record in await lab.records(job.commit))
+    assert types == ["CT Image", "CT Slice", "CT Slice", "CT Slice", "Study"]
     assert [item.type for item in await lab.events()] == ["ingest.started", "ingest.completed"]
     assert await lab.violations(second) == []
 
@@ -137,7 +165,7 @@ async def test_hostile_names_are_refused_whole(lab: Any, name: str) -> None:
     ingest = await lab.ingest()
     uri = "s3://" + lab.bucket + "/default/landing/z/1/"
     store = Hostile(lab.store, "default/landing/z/1/", {"a.png": b"1", name: b"2"})
-    ingest.world.places._stores = lambda bucket: store
+    ingest.world.places.folders._stores = lambda bucket: store
     job = await lab.take(ingest, uri)
     assert job.state == "FAILED"
     assert job.reason
@@ -162,17 +190,42 @@ class Hostile:
 async def test_a_landing_that_changes_while_it_is_read_is_read_again(lab: Any) -> None:
     ingest = await lab.ingest()
     uri = await lab.land("default/landing/z/1/", {"a.png": b"short"})
-    listed = ingest.world.places.list
+    listed = ingest.world.places.folders.list
     calls = 0
 
-    async def changing(place: Any, **limits: Any) -> Any:
+    async def changing(place: Any, bounds: Any) -> Any:
         nonlocal calls
         calls += 1
-        landing = await listed(place, **limits)
+        landing = await listed(place, bounds)
         if calls == 1:
             await lab.land("default/landing/z/1/", {"a.png": b"something longer"})
         return landing
 
-    ingest.world.places.list = changing
+    ingest.world.places.folders.list = changing
     job = await lab.take(ingest, uri)
     assert (job.state, calls, job.bytes) == ("COMPLETED", 2, 16)
+
+
+async def test_what_was_examined_is_what_is_written(lab: Any) -> None:
+    """A file that somebody swaps between the look and the copy, even for one of the same size, is looked at again."""
+    ingest = await lab.ingest()
+    [scan] = slices(1)
+    plain = b"x" * len(scan)
+    uri = await lab.land("default/landing/z/1/", {"a.bin": plain})
+    build = ingest.world.lake.build
+    swapped = False
+
+    async def swap_first(*arguments: Any) -> Any:
+        nonlocal swapped
+        if not swapped:
+            swapped = True
+            await lab.land("default/landing/z/1/", {"a.bin": scan})
+        return await build(*arguments)
+
+    ingest.lake.build = swap_first
+    job = await lab.take(ingest, uri)
+    assert (job.state, job.attempts) == ("COMPLETED", 1)
+    [path] = await lab.paths(job.commit)
+    assert path.endswith(".dcm")
+    keys = [info.key async for info in lab.store.list("default/") if "/landing/" not in info.key]
+    assert leaks(b"".join([await lab.store.get(key) for key in keys])) == []

@@ -79,3 +79,21 @@ def test_foreign_bytes_are_no_commit() -> None:
         Commit.parse(good.replace(b'"author"', b'"extra":1,"author"'))
     with pytest.raises(Invalid):
         Commit.parse(b" " * 300_000)
+
+
+GOLDEN = "5a06cf269708eaeca97d6bf281dff8653983852fe503600e0ffb4f059601b04f"
+
+
+def test_a_commit_without_records_has_the_bytes_it_always_had() -> None:
+    assert commit().id == GOLDEN
+    assert b"records" not in commit().to_bytes()
+    assert Commit.parse(commit().to_bytes()) == commit()
+
+
+def test_a_commit_names_its_records() -> None:
+    named = commit(records="d" * 64)
+    assert Commit.parse(named.to_bytes(), expect=named.id).records == "d" * 64
+    assert named.id != commit().id
+    spelled_out = commit().to_bytes().replace(b'"root"', b'"records":null,"root"')
+    with pytest.raises(Invalid, match="canonical"):
+        Commit.parse(spelled_out)

@@ -79,6 +79,22 @@ class Calls(Generic[R]):
         """Commit a version whose objects are all in the lake."""
         return self.do(Call("POST", _path("datasets", name, "commits"), body=dict(body), key=key))
 
+    def records(self, name: str, ref: str | int = "latest", **params: Any) -> R:
+        """Return a page of a version's typed records; `type`, `path`, `cursor` and `limit` narrow it."""
+        return self.do(Call("GET", _path("datasets", name, "versions", ref, "records"), params))
+
+    def record_summary(self, name: str, ref: str | int = "latest") -> R:
+        """Count a version's records by type."""
+        return self.do(Call("GET", _path("datasets", name, "versions", ref, "records", "summary")))
+
+    def ingest_jobs(self, **params: Any) -> R:
+        """List ingestion jobs, newest first; `dataset` and `state` narrow it."""
+        return self.do(Call("GET", _path("ingest", "jobs"), params))
+
+    def ingest_job(self, job: str) -> R:
+        """Return an ingestion job."""
+        return self.do(Call("GET", _path("ingest", "jobs", job)))
+
     # runs and models
 
     def start_run(self, body: Mapping[str, Any], *, key: str | None = None) -> R:

@@ -81,6 +81,11 @@ class ServiceEnvironment:
             path = str(self.layout.site(self.config.site))
             site = {"site": self.config.site, "path": path, "capacity_bytes": self.config.site_bytes}
             return {"MILLRACE_CACHE_MANAGER_SITES": json.dumps([site])}
+        if name == "ingest":
+            return {
+                "MILLRACE_INGEST_PSEUDONYM_SECRET_FILE": str(self.layout.pseudonyms),
+                "MILLRACE_INGEST_SPOOL_FOLDER": str(self.layout.work("ingest")),
+            }
         if name == "trainer":
             return {"MILLRACE_TRAINER_WORK_FOLDER": str(self.layout.work("trainer"))}
         if name == "serving":

@@ -88,6 +88,11 @@ class Layout:
         return self.secrets / "catalog-pepper"
 
     @property
+    def pseudonyms(self) -> Path:
+        """Return the file with ingest's secret for pseudonyms; who loses it gives known patients new names."""
+        return self.secrets / "pseudonyms"
+
+    @property
     def bootstrap(self) -> Path:
         """Return the list of tokens that the catalog installs at its start (JSON; it names files, holds no secret)."""
         return self.secrets / "bootstrap.json"

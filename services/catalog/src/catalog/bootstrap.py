@@ -45,6 +45,7 @@ def forwarding(shared: SharedSettings) -> dict[str, tuple[str, str]]:
         "/v1/labels": ("drift-monitor", shared.drift_monitor_url),
         "/v1/drift": ("drift-monitor", shared.drift_monitor_url),
         "/v1/endpoints": ("serving", shared.serving_url),
+        "/v1/ingest": ("ingest", shared.ingest_url),
     }
 
 

@@ -35,6 +35,12 @@ class ObjectMissing(Invalid):
     code = "object-missing"
 
 
+class RecordsMismatch(Invalid):
+    """The table of records is malformed, or not about the files of the version."""
+
+    code = "records-mismatch"
+
+
 class HeadMoved(Conflict):
     """The dataset's head is not the parent that the writer built upon."""
 

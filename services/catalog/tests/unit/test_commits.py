@@ -9,9 +9,16 @@ import pytest
 from catalog.application.caller import Caller, KeyReused
 from catalog.application.fsck.check import check
 from catalog.application.versions import WantedObject, find_version, open_downloads, open_uploads
-from catalog.errors import ContentMismatch, DatasetNotFound, HeadMoved, ObjectMissing, VersionNotFound
+from catalog.errors import (
+    ContentMismatch,
+    DatasetNotFound,
+    HeadMoved,
+    ObjectMissing,
+    RecordsMismatch,
+    VersionNotFound,
+)
 from millrace.datasets.keys import pack_key
-from millrace.errors import NotFound
+from millrace.errors import Invalid, NotFound
 
 
 async def test_a_commit_makes_the_next_version_and_says_so(world) -> None:
@@ -169,3 +176,74 @@ async def test_an_altered_or_removed_audit_row_shows(world) -> None:
     del rows[victim.id]
     report = await check(documents=world.documents, lake=world.lake, clock=world.clock)
     assert any("chain" in violation["what"] for violation in report["violations"])
+
+
+async def _records(world, **files):
+    from blake3 import blake3
+
+    from millrace.records import Record
+    from millrace.records.stored import save_records
+    from millrace.records.table import RecordTable
+
+    rows = [
+        Record(f"{name}.txt", "Text", f"{name}.txt", len(data), blake3(data).hexdigest(), "text/plain")
+        for name, data in files.items()
+    ]
+    return await save_records(world.store, "default", RecordTable.of(rows))
+
+
+async def test_a_commit_may_name_the_records_of_its_files(world) -> None:
+    from catalog.application.records import list_records, summarise_records
+
+    await world.dataset()
+    records = await _records(world, a=b"one", b=b"two")
+    keyed = Caller("anna", "default", idempotency_key="k-1")
+    pushed = await world.push(a=b"one", b=b"two")
+    reply = await world.commit(pushed, records=records, caller=keyed)
+    assert reply.body["records"] == records
+    assert (await world.commit(pushed, records=records, caller=keyed)).body == reply.body
+    with pytest.raises(KeyReused):
+        await world.commit(pushed, caller=keyed)
+
+    version = await find_version("default", "digits", "1", documents=world.documents)
+    first = await list_records(version, kind=None, path="", cursor=None, limit=1, lake=world.lake)
+    rest = await list_records(version, kind="Text", path="b", cursor=first["next"], limit=1, lake=world.lake)
+    assert [item["id"] for item in first["items"] + rest["items"]] == ["a.txt", "b.txt"]
+    assert rest["next"] is None
+    summary = await summarise_records(version, lake=world.lake)
+    assert (summary["total"], summary["types"]) == (2, {"Text": {"records": 2, "bytes": 6}})
+    with pytest.raises(Invalid, match="cursor"):
+        await list_records(version, kind=None, path="", cursor="x", limit=1, lake=world.lake)
+    report = await check(documents=world.documents, lake=world.lake, clock=world.clock)
+    assert report["violations"] == []
+    del world.store.objects[f"default/records/{records}"]
+    world.lake._tables.clear()
+    report = await check(documents=world.documents, lake=world.lake, clock=world.clock)
+    assert [item["invariant"] for item in report["violations"]] == ["I2"]
+
+
+async def test_a_version_without_records_has_an_empty_page(world) -> None:
+    from catalog.application.records import list_records, summarise_records
+
+    await world.dataset()
+    await world.commit(await world.push(a=b"one"))
+    version = await find_version("default", "digits", "1", documents=world.documents)
+    page = await list_records(version, kind=None, path="", cursor=None, limit=9, lake=world.lake)
+    assert page == {"records": None, "items": [], "next": None}
+    assert (await summarise_records(version, lake=world.lake))["total"] == 0
+
+
+async def test_records_of_other_files_or_projects_are_refused(world) -> None:
+    await world.dataset()
+    pushed = await world.push(a=b"one")
+    for other in ({"a": b"two"}, {"c": b"one"}):
+        with pytest.raises(RecordsMismatch):
+            await world.commit(pushed, records=await _records(world, **other))
+    with pytest.raises(ObjectMissing):
+        await world.commit(pushed, records="0" * 64)
+    right = await _records(world, a=b"one")
+    world.store.objects[f"other/records/{right}"] = world.store.objects.pop(f"default/records/{right}")
+    world.lake._tables.clear()
+    with pytest.raises(ObjectMissing):
+        await world.commit(pushed, records=right)
+    assert not world.events("dataset.committed")

@@ -12,10 +12,13 @@ from fastapi import FastAPI
 
 from ingest.adapters.catalog_http import HttpCatalog
 from ingest.adapters.dataset_lake import DatasetLake
-from ingest.adapters.landing_store import StoreLandingPlaces
+from ingest.adapters.dicom.deidentify import Policy
+from ingest.adapters.examiner import Budget, DicomRules, FileExaminer
 from ingest.adapters.mongo_jobs import MongoJobs
 from ingest.adapters.mongo_unit import JOBS, MIGRATIONS, IngestUnitOfWork
+from ingest.adapters.places import Places
 from ingest.adapters.s3_buckets import S3Buckets
+from ingest.adapters.web_places import WebPlaces
 from ingest.application.ports import Catalog
 from ingest.application.receive import look_at_zones
 from ingest.application.reconcile import Attendance
@@ -30,6 +33,7 @@ from millrace.documents import Transactor, connect
 from millrace.documents.client import Client
 from millrace.documents.migrations import migrate
 from millrace.documents.translating import translating
+from millrace.egress import EgressGuard
 from millrace.http import create_app
 from millrace.leases import LeaseStore, ProcessIdentity
 from millrace.objects import ObjectStore
@@ -48,10 +52,18 @@ class Engine:
 
     world: World
     lake: DatasetLake
+    examiner: FileExaminer
+    guard: EgressGuard
     attendance: Attendance
     reconciler: Reconciler
     zones: Reconciler
     transactor: Transactor[IngestUnitOfWork]
+
+    async def close(self) -> None:
+        """Stop all work."""
+        await self.attendance.close()
+        self.examiner.close()
+        await self.guard.close()
 
     async def prepare(self) -> None:
         """Bring the database to its present shape."""
@@ -69,6 +81,21 @@ def limits(settings: IngestSettings) -> Limits:
     )
 
 
+def examiner(settings: IngestSettings) -> FileExaminer:
+    """Return what looks at landed files."""
+    rules = {
+        project: DicomRules(
+            deidentify=wanted.deidentify,
+            drop_documents=wanted.documents == "drop",
+            policy=Policy(wanted.private(), frozenset(wanted.structure_words)),
+        )
+        for project, wanted in settings.dicom.items()
+    }
+    secret = settings.pseudonym_secret
+    budget = Budget(dicom=settings.dicom_bytes, spool=settings.spool_bytes, folder=settings.spool_folder)
+    return FileExaminer(rules, budget, None if secret is None else secret.get_secret_value())
+
+
 def assemble(
     settings: IngestSettings,
     client: Client,
@@ -82,12 +109,22 @@ def assemble(
     """Build the working part on the lake's `bucket`; nothing runs yet."""
     database = client[settings.mongo_database]
     transactor = Transactor(client, settings.mongo_database, IngestUnitOfWork, clock=clock, source=SOURCE)
-    lake = DatasetLake(stores(bucket), stores)
+    lake = DatasetLake(stores(bucket))
+    looks = examiner(settings)
+    guard = EgressGuard([item.allowed() for item in settings.hosts])
+    roots = tuple(item.root() for item in settings.folders)
     kicks = Kick()
     world = World(
         transact=transactor,
         jobs=translating(MongoJobs(database[JOBS])),
-        places=StoreLandingPlaces(stores),
+        places=Places(
+            stores,
+            web=WebPlaces(guard, seconds=settings.web_seconds),
+            spool_bytes=settings.spool_bytes,
+            spool_folder=settings.spool_folder,
+            roots=roots,
+        ),
+        examiner=looks,
         lake=lake,
         catalog=catalog,
         leases=LeaseStore(database, clock=clock, ttl=settings.takeover_seconds, identity=ProcessIdentity()),
@@ -95,6 +132,7 @@ def assemble(
         clock=clock,
         buckets=frozenset({bucket, *settings.buckets}),
         zones=tuple(item.zone() for item in settings.landing_zones),
+        roots=roots,
         limits=limits(settings),
         kick=kicks,
     )
@@ -106,7 +144,7 @@ def assemble(
         await look_at_zones(world)
 
     zones = Reconciler("landing-zones", look, interval=settings.zone_seconds, clock=clock)
-    return Engine(world, lake, attendance, reconciler, zones, transactor)
+    return Engine(world, lake, looks, guard, attendance, reconciler, zones, transactor)
 
 
 def build(
@@ -128,7 +166,7 @@ def build(
     relay = Relay(client, settings.mongo_database, bus.publisher, runtime.clock)
     engine.transactor.on_emit = relay.kick
     bus.subscribe(subscriptions(runtime.clock, engine.world.kick), engine.transactor)
-    for close in (client.close, buckets.close, http.aclose, engine.attendance.close):
+    for close in (client.close, buckets.close, http.aclose, engine.close):
         runtime.on_close(close)
     _run(runtime, engine, bus, relay)
     app = create_app(

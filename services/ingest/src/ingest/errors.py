@@ -59,3 +59,29 @@ class IllegalMove(MillraceError):
     """The state machine has no such move: a bug here, never the caller's."""
 
     code = "illegal-move"
+
+
+class SourceAway(MillraceError):
+    """A host outside does not answer as it should; a few more attempts are made."""
+
+    code = "source-away"
+    status = 502
+    transient = True
+
+
+class ArchiveRefused(Invalid):
+    """The archive is broken, encrypted, a bomb, or holds what no version may hold; nothing of it is taken."""
+
+    code = "archive-refused"
+
+
+class DicomRefused(Invalid):
+    """A DICOM file that cannot be read safely, or cannot be freed of identities; nothing of the landing is taken."""
+
+    code = "dicom-refused"
+
+
+class ContentRefused(Invalid):
+    """A file is not what it says, or may hide what is not looked into."""
+
+    code = "content-refused"

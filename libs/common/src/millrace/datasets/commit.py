@@ -43,14 +43,18 @@ class Commit(BaseModel):
     message: Text = ""
     time: Annotated[datetime, AfterValidator(_aware)]
     lineage: Lineage = Lineage()
+    records: Digest | None = Field(default=None, description="the version's table of records, if it has one")
 
     @field_serializer("time")
     def _canonical_time(self, value: datetime) -> str:
         return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def to_bytes(self) -> Raw:
-        """Return the canonical JSON that is stored and hashed."""
-        return canonical_json(self.model_dump(mode="json"))
+        """Return the canonical JSON that is stored and hashed; without records, that field is left out."""
+        document = self.model_dump(mode="json")
+        if self.records is None:
+            del document["records"]
+        return canonical_json(document)
 
     @property
     def id(self) -> str:

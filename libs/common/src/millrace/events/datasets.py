@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
 
 from millrace.events.envelope import EventData
 from millrace.events.names import Digest, ResourceName
 
 Text = Annotated[str, StringConstraints(max_length=2_000)]
+
+S3_PLACE = r"s3://[a-z0-9][a-z0-9.-]{1,62}/[A-Za-z0-9._/=+@ -]+"
+WEB_PLACE = r"https?://[A-Za-z0-9.:\[\]-]{1,255}/[!-~]*"
+LOCAL_PLACE = r"file:///[!-~]+"
+
+WebUrl = Annotated[str, StringConstraints(max_length=2_048, pattern=f"^{WEB_PLACE}$")]
+
+MAX_URLS = 1_000
+"""URLs that one event may list; the event's own limit of 256 KiB may come first."""
 
 
 class Lineage(BaseModel):
@@ -51,14 +60,30 @@ class DataLanded(EventData):
     dataset: ResourceName
     uri: str = Field(
         max_length=1_024,
-        pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,62}/[A-Za-z0-9._/=+@ -]+$",
-        description="`s3://<bucket>/<prefix>`; files below the prefix keep their relative paths",
+        pattern=f"^({S3_PLACE}|{WEB_PLACE}|{LOCAL_PLACE})$",
+        description="`s3://<bucket>/<prefix>`, a URL, or `file:///<mounted folder>`; files below it keep their "
+        "relative paths. A URL is an archive, a list of URLs, or what all of `urls` begin with",
     )
     mode: Literal["replace", "append"] = Field(
         default="replace", description="`append` keeps the parent's files and adds or overwrites the landed ones"
     )
     message: Text = ""
     lineage: Lineage = Lineage()
+    format: Literal["files", "archive"] | None = Field(
+        default=None, description="`archive`: `uri` is one zip or tar, which is unpacked; `files` without it"
+    )
+    urls: tuple[WebUrl, ...] | None = Field(
+        default=None, max_length=MAX_URLS, description="the files, where `uri` is the URL that they all begin with"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_new(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not said, so that an event that needs none of it has the digest it always had."""
+        document: dict[str, Any] = handler(self)
+        for name in ("format", "urls"):
+            if document.get(name) is None:
+                document.pop(name, None)
+        return document
 
 
 class IngestStarted(EventData):

@@ -10,6 +10,7 @@ import typer
 
 from millrace.errors import Corrupt, Invalid, NotFound
 from millrace_sdk import folder, pointer
+from millrace_sdk.cli import ingest, records
 from millrace_sdk.cli.common import DEFAULT, AsJson, Project, catalog, split_ref
 from millrace_sdk.cli.output import print_json, print_table, progress, report, say, size
 from millrace_sdk.folder import Config, Plan
@@ -32,6 +33,8 @@ Exclude = Annotated[
     list[str] | None, typer.Option("--exclude", metavar="PATTERN", help="not what matches (as in .gitignore); repeat")
 ]
 HERE = Path()
+ingest.register(app)
+records.register(app)
 
 
 @app.command("init")

@@ -9,8 +9,8 @@ from typing import Literal
 
 from blake3 import blake3
 
-from catalog.application.lake import CommitDraft, Contents, ObjectKind
-from catalog.errors import ObjectMissing
+from catalog.application.lake import CommitDraft, Contents, ObjectKind, RecordCount
+from catalog.errors import ObjectMissing, RecordsMismatch
 from millrace.datasets.commit import Commit
 from millrace.datasets.keys import object_key
 from millrace.datasets.manifest import Manifest
@@ -18,10 +18,16 @@ from millrace.datasets.stored import load_commit, load_manifest, save_commit
 from millrace.errors import Corrupt, Invalid, NotFound
 from millrace.events import Lineage
 from millrace.objects import ObjectStore
+from millrace.records import Record
+from millrace.records.stored import load_records
+from millrace.records.table import RecordTable
 
 PRESIGNED_FOR = timedelta(minutes=15)
 MAX_PARALLEL = 16
 REMEMBERED = 64
+REMEMBERED_TABLES = 4
+REMEMBERED_TABLE_BYTES = 64 * 1024 * 1024
+"""A table of records that is larger is read again for each page: memory counts more than a rare wait."""
 
 
 class ObjectStoreLake:
@@ -30,7 +36,9 @@ class ObjectStoreLake:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._known: OrderedDict[tuple[str, str], Contents] = OrderedDict()
+        self._tables: OrderedDict[tuple[str, str], RecordTable] = OrderedDict()
         self._limit = asyncio.Semaphore(MAX_PARALLEL)
+        self._one_table = asyncio.Lock()
 
     async def contents(self, project: str, manifest: str) -> Contents:
         """Read a manifest and recompute what it holds."""
@@ -55,6 +63,42 @@ class ObjectStoreLake:
         answers = await asyncio.gather(*(gone(object_id) for object_id in ids))
         return [object_id for object_id, missing in zip(ids, answers, strict=True) if missing]
 
+    async def check_records(self, project: str, records: str, manifest: str) -> None:
+        """Read a table of records and compare it with the manifest."""
+        loaded = await load_manifest(self._store, project, manifest)
+        try:
+            table = await self._table(project, records)
+            await asyncio.to_thread(table.check_against, loaded)
+        except NotFound:
+            raise ObjectMissing("the table of records is not in the lake", missing=[records]) from None
+        except Invalid as error:
+            raise RecordsMismatch(error.message) from None
+
+    async def record_page(
+        self, project: str, records: str, *, kind: str | None, path: str, start: int, limit: int
+    ) -> tuple[list[Record], int | None]:
+        """Return records from position `start` on, and the position to go on at."""
+        table = await self._table(project, records)
+        return await asyncio.to_thread(table.page, kind=kind, path=path, start=start, limit=limit)
+
+    async def record_summary(self, project: str, records: str) -> list[RecordCount]:
+        """Return counts by type."""
+        table = await self._table(project, records)
+        found = await asyncio.to_thread(table.summary)
+        return [RecordCount(item.type, item.records, item.bytes, item.fields) for item in found]
+
+    async def _table(self, project: str, records: str) -> RecordTable:
+        """Return a table; large ones are read one at a time."""
+        key = (project, records)
+        async with self._one_table:
+            if (table := self._tables.get(key)) is None:
+                table = await load_records(self._store, project, records)
+                if table.table.nbytes <= REMEMBERED_TABLE_BYTES:
+                    self._tables[key] = table
+                while len(self._tables) > REMEMBERED_TABLES:
+                    self._tables.popitem(last=False)
+        return table
+
     async def write_commit(self, project: str, draft: CommitDraft) -> str:
         """Write the commit object and return its id."""
         commit = Commit(
@@ -67,6 +111,7 @@ class ObjectStoreLake:
             message=draft.message,
             time=draft.at,
             lineage=Lineage.model_validate(draft.lineage),
+            records=draft.records,
         )
         return await save_commit(self._store, project, commit)
 

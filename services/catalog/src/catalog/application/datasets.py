@@ -54,6 +54,7 @@ class CommitDataset:
     packs: tuple[str, ...] = ()
     message: str = ""
     lineage: dict[str, Any] = field(default_factory=dict)
+    records: str | None = field(default=None, repr=False)
 
 
 async def commit_dataset(
@@ -64,7 +65,7 @@ async def commit_dataset(
     A crash before the transaction leaves only unreferenced objects. The tree root that is the head's already is
     answered with the version that exists.
     """
-    mark = fingerprint("commit", cmd)
+    mark = _mark(cmd)
     if (stored := await answered(documents, caller, mark)) is not None:
         return stored
     dataset = await documents.datasets.get(dataset_id(caller.project, cmd.dataset))
@@ -91,6 +92,11 @@ async def commit_dataset(
     return reply
 
 
+def _mark(cmd: CommitDataset) -> str:
+    """Return the fingerprint; without records it is what it was before commits could name them."""
+    return fingerprint("commit", cmd if cmd.records is None else [cmd, cmd.records])
+
+
 def _draft(cmd: CommitDataset, caller: Caller, clock: Clock) -> CommitDraft:
     return CommitDraft(
         parents=(cmd.parent,) if cmd.parent else (),
@@ -102,6 +108,7 @@ def _draft(cmd: CommitDataset, caller: Caller, clock: Clock) -> CommitDraft:
         message=cmd.message,
         at=clock.now(),
         lineage=cmd.lineage,
+        records=cmd.records,
     )
 
 
@@ -132,6 +139,8 @@ async def _verified(cmd: CommitDataset, caller: Caller, documents: Documents, la
             hint="upload them, then commit again",
             missing=gone[:SHOWN_MISSING],
         )
+    if cmd.records is not None:
+        await lake.check_records(caller.project, cmd.records, cmd.manifest)
     return contents
 
 
@@ -167,6 +176,7 @@ async def _advance(
         author=caller.principal,
         message=cmd.message,
         lineage=cmd.lineage,
+        records=cmd.records,
         created_at=draft.at,
     )
     await uow.versions.add(version)

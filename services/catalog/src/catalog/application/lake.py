@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from millrace.records import Record
+
 ObjectKind = Literal["packs", "chunks", "manifests", "commits"]
 
 
@@ -33,6 +35,17 @@ class CommitDraft:
     message: str
     at: datetime
     lineage: dict[str, Any] = field(default_factory=dict)
+    records: str | None = None
+
+
+@dataclass(frozen=True)
+class RecordCount:
+    """How many records of a type there are, their bytes, and the names of their metadata fields."""
+
+    type: str
+    records: int
+    bytes: int
+    fields: tuple[str, ...]
 
 
 class Lake(Protocol):
@@ -43,6 +56,17 @@ class Lake(Protocol):
 
     async def missing(self, project: str, kind: ObjectKind, ids: list[str]) -> list[str]:
         """Return the ids that are not in the object store."""
+
+    async def check_records(self, project: str, records: str, manifest: str) -> None:
+        """Read a table of records and compare it with the manifest. Raises ObjectMissing, RecordsMismatch, Corrupt."""
+
+    async def record_page(
+        self, project: str, records: str, *, kind: str | None, path: str, start: int, limit: int
+    ) -> tuple[list[Record], int | None]:
+        """Return records from position `start` on, and the position to go on at."""
+
+    async def record_summary(self, project: str, records: str) -> list[RecordCount]:
+        """Return counts by type."""
 
     async def write_commit(self, project: str, draft: CommitDraft) -> str:
         """Write the commit object, create-only, and return its id; "already there" is success."""

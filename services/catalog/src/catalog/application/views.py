@@ -67,6 +67,7 @@ def version(item: Version) -> View:
         "author": item.author,
         "message": item.message,
         "lineage": item.lineage,
+        "records": item.records,
         "created_at": when(item.created_at),
     }
 

@@ -65,6 +65,7 @@ class Version(Entity):
     author: str
     message: str = ""
     lineage: dict[str, Any] = field(default_factory=dict)
+    records: str | None = None
     created_at: datetime
 
 

@@ -76,6 +76,7 @@ class CommitBody(Body):
     parent: Digest | None = None
     message: Text = ""
     lineage: Annotated[Lineage, AfterValidator(_no_hostile_text)] = Lineage()
+    records: Annotated[Digest | None, Field(description="the table of records, which lies in the lake")] = None
 
 
 class RunBody(Body):

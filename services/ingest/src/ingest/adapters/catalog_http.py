@@ -37,7 +37,7 @@ class HttpCatalog:
         try:
             body = await self._ask("GET", _dataset(job), job)
         except NotFound:
-            body = await self._ask("PUT", _dataset(job), job, json={"description": f"ingested from {job.uri}"})
+            body = await self._ask("PUT", _dataset(job), job, json={"description": "ingested"})
         head = body.get("head")
         return None if head is None else Head(int(head["version"]), str(head["commit"]))
 

@@ -1,82 +1,96 @@
-"""Building versions in the lake by the kernel's dataset format, streaming from where the files landed."""
+"""Building versions in the lake by the kernel's dataset format, with the table of their records."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+import asyncio
+from collections.abc import Iterator
 
-from ingest.application.ports import Built, Head, Landed, Landing
+from ingest.application.grouping import with_groups
+from ingest.application.ports import Built, Examined, Head
 from ingest.domain.places import Mode
-from ingest.errors import LandingChanged
+from millrace.datasets.commit import Commit
 from millrace.datasets.manifest import Manifest
-from millrace.datasets.paths import printable
 from millrace.datasets.push import extend, push_files
 from millrace.datasets.sources import SourceFile
 from millrace.datasets.stored import load_commit, load_manifest
-from millrace.errors import Corrupt, Invalid, MillraceError, NotFound
+from millrace.errors import Corrupt, Invalid, NotFound
 from millrace.failpoints import fp
 from millrace.objects import ObjectStore
+from millrace.records import Record
+from millrace.records.stored import load_records, save_records
+from millrace.records.table import RecordTable
 
 
 class DatasetLake:
-    """`Lake` on the lake's bucket; landed files are read through `stores(bucket)`."""
+    """`Lake` on the lake's bucket."""
 
-    def __init__(self, store: ObjectStore, stores: Callable[[str], ObjectStore]) -> None:
+    def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._stores = stores
 
-    async def build(self, project: str, landing: Landing, head: Head | None, mode: Mode) -> Built:
-        """Read the landed files and write packs and manifest; memory stays near a few packs."""
-        parent = await self._manifest(project, head) if head is not None else None
-        files = self._sources(landing)
+    async def build(self, project: str, landed: Examined, head: Head | None, mode: Mode) -> Built:
+        """Write packs, manifest and records; memory stays near a few packs."""
+        commit = await load_commit(self._store, project, head.commit) if head is not None else None
+        parent = await load_manifest(self._store, project, commit.manifest) if commit is not None else None
         await fp("commit.D2.before")
         if parent is not None and mode == "append":
-            pushed = await extend(parent, files, self._store, project=project)
+            pushed = await extend(parent, _sources(landed), self._store, project=project)
         else:
-            pushed = await push_files(files, self._store, project=project, parent=parent)
+            pushed = await push_files(_sources(landed), self._store, project=project, parent=parent)
         await fp("commit.D2.after")
         await fp("commit.D3.before")
-        expected = len(landing.files)
+        expected = len(landed.files)
         if pushed.files < expected or (mode == "replace" and pushed.files != expected):
             raise Corrupt(f"{pushed.files} files were written, and {expected} landed")
+        earlier = commit if mode == "append" else None
+        records = await self._records(project, landed, pushed.manifest, earlier)
         await fp("commit.D3.after")
-        return Built(pushed.manifest_id, pushed.tree_root, pushed.files, pushed.bytes, pushed.packs)
+        return Built(pushed.manifest_id, pushed.tree_root, pushed.files, pushed.bytes, pushed.packs, records)
+
+    async def _records(self, project: str, landed: Examined, manifest: Manifest, earlier: Commit | None) -> str:
+        """Store the table of the landed files' records and, of an earlier version's, those whose files stay."""
+        kept: RecordTable | None = None
+        if earlier is not None and earlier.records is not None:
+            kept = await load_records(self._store, project, earlier.records)
+        table = await asyncio.to_thread(_table, landed, manifest, kept)
+        return await save_records(self._store, project, table)
 
     async def whole(self, project: str, commit: str) -> bool:
-        """Return whether the commit object and its manifest are there, with the bytes that their ids promise."""
+        """Return whether commit, manifest and records are there, with the bytes that their ids promise."""
         try:
             stored = await load_commit(self._store, project, commit)
             await load_manifest(self._store, project, stored.manifest)
+            if stored.records is not None:
+                await load_records(self._store, project, stored.records)
         except (NotFound, Corrupt, Invalid):
             return False
         return True
 
-    async def _manifest(self, project: str, head: Head) -> Manifest:
-        stored = await load_commit(self._store, project, head.commit)
-        return await load_manifest(self._store, project, stored.manifest)
 
-    def _sources(self, landing: Landing) -> Iterator[SourceFile]:
-        store = self._stores(landing.place.bucket)
-        for landed in landing.files:
-            yield SourceFile(landed.path, landed.size, _reader(store, landed), mtime_ns=landed.mtime_ns)
+def _sources(landed: Examined) -> Iterator[SourceFile]:
+    for draft in landed.files:
+        yield SourceFile(draft.path, draft.size, draft.read, mtime_ns=draft.mtime_ns)
 
 
-def _reader(store: ObjectStore, landed: Landed) -> Callable[[int, int], Awaitable[bytes]]:
-    async def read(offset: int, length: int) -> bytes:
-        try:
-            if offset == 0 and length == landed.size:
-                return _checked(await store.get(landed.key), landed)
-            return await store.get_range(landed.key, offset, length)
-        except (NotFound, Invalid) as error:
-            raise _changed(landed) from error
-
-    return read
-
-
-def _checked(data: bytes, landed: Landed) -> bytes:
-    if len(data) != landed.size:
-        raise _changed(landed)
-    return data
-
-
-def _changed(landed: Landed) -> MillraceError:
-    return LandingChanged(f"{printable(landed.path)} changed while it was read", hint="land data, then announce it")
+def _table(landed: Examined, manifest: Manifest, kept: RecordTable | None) -> RecordTable:
+    fresh = {draft.path: draft for draft in landed.files}
+    earlier = {} if kept is None else {record.path: record for record in kept.records() if record.path is not None}
+    files: list[Record] = []
+    for entry in manifest.entries():
+        draft, stays = fresh.get(entry.path), earlier.get(entry.path)
+        if draft is not None:
+            files.append(
+                Record(
+                    entry.path,
+                    draft.type,
+                    entry.path,
+                    entry.size,
+                    entry.hex,
+                    draft.media_type,
+                    draft.source,
+                    (),
+                    draft.metadata,
+                )
+            )
+        elif stays is not None and (stays.digest, stays.size) == (entry.hex, entry.size):
+            files.append(stays)
+    return RecordTable.of(with_groups(files))

@@ -94,4 +94,6 @@ def _value(field: Any) -> Any:
         return field.value
     if isinstance(field, Cause):
         return asdict(field)
+    if isinstance(field, tuple):
+        return list(field)
     return dict(field) if isinstance(field, Mapping) else field

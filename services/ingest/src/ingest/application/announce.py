@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ingest.application.ports import Committed, Unit
 from ingest.domain.jobs import Job
+from ingest.domain.places import shown
 from millrace.events import EventData, IngestCompleted, IngestFailed, IngestStarted, decode
 
 MAX_REASON = 2_000
@@ -11,7 +12,7 @@ MAX_REASON = 2_000
 
 def started(job: Job, *, uow: Unit) -> None:
     """Announce that the landed data is being read."""
-    _emit(IngestStarted(job=job.id, dataset=job.dataset, uri=job.uri), job, uow)
+    _emit(IngestStarted(job=job.id, dataset=job.dataset, uri=shown(job.uri)), job, uow)
 
 
 def completed(job: Job, version: Committed, *, uow: Unit) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ingest.domain.jobs import Job, Move
-from ingest.domain.places import Mode, Place
+from ingest.domain.places import AnyPlace, Format, Mode, Place
 from millrace.documents.ports import UnitOfWork
 from millrace.leases.ports import Lease
 
@@ -50,24 +51,33 @@ class Unit(UnitOfWork, Protocol):
         """Let the transaction fail if the worker's lease is lost before it commits. Raises Fenced."""
 
 
-@dataclass(frozen=True)
+Read = Callable[[int, int], Awaitable[bytes]]
+"""Returns exactly so many bytes from an offset on."""
+
+
+@dataclass(frozen=True, slots=True)
 class Landed:
-    """One object of a landing: `path` below the place, size in bytes."""
+    """One file of a landing: `path` below the place, size in bytes."""
 
     path: str
-    key: str
     size: int
+    read: Read
     mtime_ns: int = 0
 
 
 @dataclass(frozen=True)
 class Landing:
-    """What lies at a place: the files, and the producer's mark that it is whole, if there is one."""
+    """What lies at a place: the files, and the producer's mark that it is whole, if there is one.
 
-    place: Place
+    `source` is what the URI of every file begins with. `check` raises LandingChanged if what was listed is not there
+    any more as it was; None where nobody else can change it.
+    """
+
+    source: str
     files: Sequence[Landed]
     mark: str | None = None
     promised: Mapping[str, Any] | None = None
+    check: Callable[[], Awaitable[None]] | None = None
 
     @property
     def bytes(self) -> int:
@@ -83,19 +93,71 @@ class Batch:
     mark: str
 
 
-class LandingPlaces(Protocol):
-    """The object stores that data lands in."""
+@dataclass(frozen=True)
+class Bounds:
+    """What one landing may hold, and whether messages may quote the names of its files."""
 
-    async def list(self, place: Place, *, max_files: int, max_bytes: int) -> Landing:
-        """Return what lies at a place.
+    max_files: int
+    max_bytes: int
+    openly: bool
+
+
+class LandingPlaces(Protocol):
+    """Where data lands: object stores, hosts, mounted folders; archives there are unpacked."""
+
+    def open(self, place: AnyPlace, form: Format, bounds: Bounds) -> AbstractAsyncContextManager[Landing]:
+        """Return what lies at a place; its files can be read until the context ends.
 
         Raises:
-            NothingLanded, LandingTooLarge, LandingIncomplete: what their names say.
+            NothingLanded, LandingTooLarge, LandingIncomplete, ArchiveRefused, PlaceRefused: what their names say.
             Invalid: names that no version may hold; nothing is taken then.
         """
 
     async def batches(self, place: Place, *, limit: int) -> Sequence[Batch]:
         """Return the finished batches below a place, at most `limit` of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One file as it goes into the version, and what its record says; `metadata` is JSON text."""
+
+    path: str
+    size: int
+    read: Read
+    mtime_ns: int
+    type: str
+    media_type: str
+    metadata: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A landing that may be taken, sorted by path. `anonymous`: it held patients' data, and no name of it is left."""
+
+    files: Sequence[Draft]
+    anonymous: bool = False
+    dropped: int = 0
+    check: Callable[[], Awaitable[None]] | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Return the sum of the sizes."""
+        return sum(draft.size for draft in self.files)
+
+
+class Examiner(Protocol):
+    """Looks at every file before anything is written."""
+
+    def openly(self, project: str) -> bool:
+        """Return whether messages may quote the names of a project's landed files."""
+
+    def open(self, project: str, landing: Landing) -> AbstractAsyncContextManager[Examined]:
+        """Return what may be taken; it can be read until the context ends.
+
+        Raises:
+            DicomRefused, ContentRefused, LandingTooLarge, NothingLanded: what their names say.
+        """
 
 
 @dataclass(frozen=True)
@@ -115,13 +177,14 @@ class Built:
     files: int
     bytes: int
     packs: tuple[str, ...]
+    records: str
 
 
 class Lake(Protocol):
     """Dataset versions in the object store."""
 
-    async def build(self, project: str, landing: Landing, head: Head | None, mode: Mode) -> Built:
-        """Read the landed files and write packs and manifest; nothing that the head has is written again."""
+    async def build(self, project: str, landed: Examined, head: Head | None, mode: Mode) -> Built:
+        """Write packs, manifest and records of the landed files; nothing that the head has is written again."""
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ async def receive_landing(event: AnyEvent, *, uow: Unit, clock: Clock) -> None:
             dataset=data.dataset,
             uri=data.uri,
             mode=data.mode,
+            format=data.format or "files",
+            urls=data.urls or (),
             message=data.message,
             lineage=data.lineage.model_dump(mode="json", exclude_none=True),
             cause=cause,

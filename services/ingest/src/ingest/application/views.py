@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ingest.domain.jobs import Job
+from ingest.domain.places import shown
 
 
 def job(job: Job) -> dict[str, Any]:
@@ -13,14 +14,16 @@ def job(job: Job) -> dict[str, Any]:
         "job": job.id,
         "project": job.project,
         "dataset": job.dataset,
-        "uri": job.uri,
+        "uri": shown(job.uri),
         "mode": job.mode,
+        "format": job.format,
         "origin": job.origin,
         "state": job.state.value,
         "reason": job.reason,
         "attempts": job.attempts,
         "files": job.files,
         "bytes": job.bytes,
+        "dropped": job.dropped,
         "version": job.version,
         "commit": job.commit,
         "lineage": dict(job.lineage),

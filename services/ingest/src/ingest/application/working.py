@@ -6,15 +6,16 @@ under the same key and in the same words.
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import Any
 
 import structlog
 
 from ingest.application import announce, metrics
-from ingest.application.ports import Built, Committed, Head, Landing, Unit
+from ingest.application.ports import Bounds, Built, Committed, Examined, Head, Unit
 from ingest.application.world import World
 from ingest.domain.jobs import Job, Move, State
-from ingest.domain.places import parse, permitted
+from ingest.domain.places import parse, permitted, shown
 from ingest.errors import HeadMoved, KeyReused
 from millrace.errors import Exhausted
 from millrace.failpoints import fp
@@ -57,18 +58,41 @@ async def _asked_before(job: Job, world: World) -> Committed | None:
 
 async def _make(job: Job, world: World) -> tuple[Job, Committed]:
     """Build the version on the dataset's head and commit it; anew on the next head if somebody else was faster."""
-    await fp("commit.D1.before")
-    landing = await _listed(job, world)
-    await fp("commit.D1.after")
-    job = await world.jobs.note(job, mark=landing.mark, files=len(landing.files), bytes=landing.bytes)
+    async with AsyncExitStack() as held:
+        await fp("commit.D1.before")
+        job, landed = await _examined(job, world, held)
+        await fp("commit.D1.after")
+        return await _commit(job, landed, world)
+
+
+async def _examined(job: Job, world: World, held: AsyncExitStack) -> tuple[Job, Examined]:
+    """List what landed and look at all of it; `held` keeps it readable."""
+    openly = world.examiner.openly(job.project)
+    bounds = Bounds(world.limits.max_files, world.limits.max_bytes, openly)
+    named = parse(job.uri, form=job.format, urls=job.urls)
+    place = permitted(named, job.project, buckets=world.buckets, zones=world.zones, roots=world.roots)
+    landing = await held.enter_async_context(world.places.open(place, job.format, bounds))
+    job = await world.jobs.note(
+        job, mark=landing.mark, files=len(landing.files), bytes=landing.bytes, reason="examining the landed files"
+    )
+    landed = await held.enter_async_context(world.examiner.open(job.project, landing))
+    return await world.jobs.note(
+        job, files=len(landed.files), bytes=landed.bytes, dropped=landed.dropped, reason="writing to the lake"
+    ), landed
+
+
+async def _commit(job: Job, landed: Examined, world: World) -> tuple[Job, Committed]:
     for _ in range(world.limits.rebases):
         head = await world.catalog.head(job)
-        built = await world.lake.build(job.project, landing, head, job.mode)
+        built = await world.lake.build(job.project, landed, head, job.mode)
+        if landed.check is not None:
+            await landed.check()
         await fp("commit.D4.before")
-        job = await world.jobs.note(job, prepared=_body(job, built, head), reason="committing")
+        body = _body(job, built, head, anonymous=landed.anonymous)
+        job = await world.jobs.note(job, prepared=body, reason="committing")
         await fp("commit.D4.after")
         try:
-            return job, await world.catalog.commit(job, _body(job, built, head))
+            return job, await world.catalog.commit(job, body)
         except HeadMoved:
             log.info("the dataset's head moved; the version is built again on the new one", job=job.id)
         except KeyReused:
@@ -78,13 +102,13 @@ async def _make(job: Job, world: World) -> tuple[Job, Committed]:
     raise Exhausted(f"the head of {job.dataset} moved {world.limits.rebases} times while its version was built")
 
 
-async def _listed(job: Job, world: World) -> Landing:
-    place = permitted(parse(job.uri), job.project, buckets=world.buckets, zones=world.zones)
-    return await world.places.list(place, max_files=world.limits.max_files, max_bytes=world.limits.max_bytes)
-
-
-def _body(job: Job, built: Built, head: Head | None) -> dict[str, Any]:
-    lineage: dict[str, Any] = {**job.lineage, "event": job.id, "source": job.uri}
+def _body(job: Job, built: Built, head: Head | None, *, anonymous: bool) -> dict[str, Any]:
+    """Return the commit that is asked for; the place of patients' data is not repeated: it may tell whose they are."""
+    lineage: dict[str, Any] = {**job.lineage, "event": job.id}
+    if anonymous:
+        lineage.pop("source", None)
+    else:
+        lineage["source"] = shown(job.uri)
     if head is not None:
         lineage["parent"] = head.commit
     return {
@@ -94,8 +118,9 @@ def _body(job: Job, built: Built, head: Head | None) -> dict[str, Any]:
         "bytes": built.bytes,
         "packs": list(built.packs),
         "parent": head.commit if head else None,
-        "message": job.message or f"ingested from {job.uri}",
+        "message": job.message or ("ingested, de-identified" if anonymous else f"ingested from {shown(job.uri)}"),
         "lineage": lineage,
+        "records": built.records,
     }
 
 

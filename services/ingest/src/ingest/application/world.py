@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-from ingest.application.ports import Catalog, Jobs, Lake, LandingPlaces, Unit
-from ingest.domain.places import Zone
+from ingest.application.ports import Catalog, Examiner, Jobs, Lake, LandingPlaces, Unit
+from ingest.domain.places import Root, Zone
 from millrace.clock import Clock
 from millrace.documents.ports import Transact
 from millrace.leases.beats import Beats
@@ -33,6 +33,7 @@ class World:
     transact: Transact[Unit]
     jobs: Jobs
     places: LandingPlaces
+    examiner: Examiner
     lake: Lake
     catalog: Catalog
     leases: Leases
@@ -40,6 +41,7 @@ class World:
     clock: Clock
     buckets: Collection[str]
     zones: Sequence[Zone] = ()
+    roots: Sequence[Root] = ()
     limits: Limits = field(default_factory=Limits)
     kick: Callable[[], None] = lambda: None
     rests: Beats = field(default_factory=Beats)

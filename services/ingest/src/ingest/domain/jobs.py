@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from ingest.domain.places import Mode
+from ingest.domain.places import Format, Mode
 from ingest.errors import IllegalMove
 
 
@@ -70,6 +70,8 @@ class Job:
     dataset: str
     uri: str
     mode: Mode
+    format: Format = "files"
+    urls: Sequence[str] = ()
     message: str = ""
     lineage: Mapping[str, Any] = field(default_factory=dict)
     origin: str = "event"
@@ -83,6 +85,7 @@ class Job:
     prepared: Mapping[str, Any] | None = None
     files: int = 0
     bytes: int = 0
+    dropped: int = 0
     version: int | None = None
     commit: str | None = None
     created_at: datetime | None = None

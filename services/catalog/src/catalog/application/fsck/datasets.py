@@ -6,6 +6,7 @@ from catalog.application.fsck.report import Report, every
 from catalog.application.lake import Lake
 from catalog.application.ports import Documents
 from catalog.domain.datasets import Dataset, Version
+from millrace.errors import Corrupt, Invalid, NotFound
 
 
 async def check_datasets(report: Report, *, documents: Documents, lake: Lake) -> None:
@@ -47,6 +48,18 @@ async def _check_whole(version: Version, lake: Lake, report: Report) -> None:
     contents = await lake.contents(version.project, version.manifest)
     same = (contents.tree_root, contents.files, contents.bytes) == (version.tree_root, version.files, version.bytes)
     report.expect(same, "I2", "the manifest does not hold what the version says", where)
+    if version.records is not None:
+        await _check_records(version, version.records, lake, report)
     lost = await lake.missing(version.project, "packs", list(contents.packs))
     lost += await lake.missing(version.project, "chunks", list(contents.chunks))
     report.expect(not lost, "I2", f"{len(lost)} objects are missing, first {lost[:1]}", where)
+
+
+async def _check_records(version: Version, records: str, lake: Lake, report: Report) -> None:
+    broken = ""
+    try:
+        await lake.check_records(version.project, records, version.manifest)
+    except (Invalid, NotFound, Corrupt) as error:
+        broken = error.message
+    where = f"{version.project}/{version.dataset}@{version.version}"
+    report.expect(not broken, "I2", f"the table of records does not fit: {broken}", where)

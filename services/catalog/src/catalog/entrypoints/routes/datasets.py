@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import JSONResponse
 
 from catalog.application import views
 from catalog.application.caller import Caller
 from catalog.application.datasets import CommitDataset, commit_dataset, describe_dataset
+from catalog.application.records import list_records, summarise_records
 from catalog.application.versions import (
     WantedObject,
     find_dataset,
@@ -68,6 +69,7 @@ async def post_commit(name: Name, body: CommitBody, caller: Writer, catalog: Her
         packs=tuple(body.packs),
         message=body.message,
         lineage=plain(body.lineage),
+        records=body.records,
     )
     reply = await commit_dataset(
         cmd,
@@ -110,3 +112,27 @@ async def post_downloads(name: Name, ref: Ref, body: DownloadsBody, caller: Read
     version = await find_version(caller.project, name, ref, documents=catalog.documents)
     wanted = [WantedObject(item.kind, item.id) for item in body.objects]
     return {"items": await open_downloads(version, wanted, lake=catalog.lake), "next": None}
+
+
+@router.get("/{name}/versions/{ref}/records")
+async def get_records(
+    name: Name,
+    ref: Ref,
+    caller: Reader,
+    catalog: Here,
+    *,
+    kind: Annotated[str | None, Query(alias="type", max_length=63, description="only records of this type")] = None,
+    path: Annotated[str, Query(max_length=1_024, description="only ids that begin so")] = "",
+    cursor: Annotated[str | None, Query(max_length=16, description="the `next` of the page before")] = None,
+    limit: Limit = 100,
+) -> dict[str, Any]:
+    """List the typed records of a version by id; a version without a table has none."""
+    version = await find_version(caller.project, name, ref, documents=catalog.documents)
+    return await list_records(version, kind=kind, path=path, cursor=cursor, limit=limit, lake=catalog.lake)
+
+
+@router.get("/{name}/versions/{ref}/records/summary")
+async def get_record_summary(name: Name, ref: Ref, caller: Reader, catalog: Here) -> dict[str, Any]:
+    """Count the records of a version by type, and name their metadata fields."""
+    version = await find_version(caller.project, name, ref, documents=catalog.documents)
+    return await summarise_records(version, lake=catalog.lake)

@@ -1,0 +1,28 @@
+"""What may be said of a file before it is known that its name tells nobody's: its place in the list and its shape."""
+
+from __future__ import annotations
+
+import re
+
+_SAFE_ENDING = re.compile(r"\.[a-z0-9]{1,8}\Z")
+MAX_SEGMENTS = 12
+
+
+def masked(path: str) -> str:
+    """Return the shape of a path: dots, slashes and a short ending stay, names become `*`."""
+    segments = path[:4_096].replace("\\", "/").split("/")
+    shown = [_segment(segment) for segment in segments[:MAX_SEGMENTS]]
+    return "/".join(shown) + ("/…" if len(segments) > MAX_SEGMENTS else "")
+
+
+def _segment(segment: str) -> str:
+    if segment in {"", ".", ".."}:
+        return segment
+    ending = _SAFE_ENDING.search(segment.casefold())
+    return "*" + (ending.group(0) if ending and any(char.isalpha() for char in ending.group(0)) else "")
+
+
+def named(what: str, number: int, path: str, *, openly: bool) -> str:
+    """Return how a message names a file: by its name, or by number and shape where names may be people's."""
+    shown = ascii(path[:200]) if openly else f"'{masked(path)}'"
+    return f"{what} {number} ({shown})"
