@@ -37,7 +37,7 @@ def read_segment(files: Listing, indices: Sequence[int], into: memoryview) -> An
     for index in indices:
         end = at + files.sizes[index]
         place = into[at:end]
-        with opened(files, index) as handle:
+        with opened(files.full(index), files.identity(index), files.path(index)) as handle:
             read_into(handle, place, 0)
         digests += blake3(place).digest()
         at = end

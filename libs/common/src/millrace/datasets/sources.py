@@ -13,6 +13,7 @@ from blake3 import blake3
 
 from millrace.datasets.paths import printable
 from millrace.datasets.scan import Listing, identity
+from millrace.datasets.walk import Found
 from millrace.errors import Invalid, MillraceError
 
 Read = Callable[[int, int], Awaitable[bytes]]
@@ -58,50 +59,55 @@ class Prepared:
 
 def local_file(files: Listing, index: int) -> SourceFile:
     """Return a scanned file of the file system; reading it fails with `Changed` if it is not what the scan saw."""
+    mode = stat.S_IMODE(files.modes[index]) & 0o777
+    path = files.path(index)
+    read = _reader(files.full(index), files.identity(index), path)
+    return SourceFile(path, files.sizes[index], read, mode, files.mtimes[index])
+
+
+def found_file(path: str, found: Found) -> SourceFile:
+    """Return a file that a walk found; see `local_file`."""
+    mode = stat.S_IMODE(found.stat.st_mode) & 0o777
+    read = _reader(found.full, identity(found.stat), path)
+    return SourceFile(path, found.stat.st_size, read, mode, found.stat.st_mtime_ns)
+
+
+def _reader(full: str, expected: tuple[int, ...], path: str) -> Read:
+    def read_now(offset: int, length: int) -> bytes:
+        data = bytearray(length)
+        with opened(full, expected, path) as handle:
+            read_into(handle, memoryview(data), offset)
+        return bytes(data)
 
     async def read(offset: int, length: int) -> bytes:
-        return await asyncio.to_thread(read_local, files, index, offset, length)
+        return await asyncio.to_thread(read_now, offset, length)
 
-    mode = stat.S_IMODE(files.modes[index]) & 0o777
-    return SourceFile(files.path(index), files.sizes[index], read, mode, files.mtimes[index])
-
-
-def read_local(files: Listing, index: int, offset: int, length: int) -> bytes:
-    """Return bytes of a scanned file, following no link and trusting no length.
-
-    Raises:
-        Changed: it is no longer the file that was scanned.
-        Invalid: it cannot be read.
-    """
-    with opened(files, index) as handle:
-        data = bytearray(length)
-        read_into(handle, memoryview(data), offset)
-    return bytes(data)
+    return read
 
 
 @contextlib.contextmanager
-def opened(files: Listing, index: int) -> Iterator[int]:
-    """Open a scanned file for the time of the block; it must still be the one that was scanned when the block ends.
+def opened(full: str, expected: tuple[int, ...], path: str) -> Iterator[int]:
+    """Open the file at `full` for the time of the block, following no link; `path` names it in messages.
 
     Raises:
-        Changed, Invalid: see `read_local`.
+        Changed: it is gone, or has not the identity that was expected when the block ends.
+        Invalid: it cannot be read.
     """
-    name = printable(files.path(index))
     try:
-        handle = os.open(files.full(index), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(full, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             yield handle
-            same = identity(os.fstat(handle)) == files.identity(index)
+            same = identity(os.fstat(handle)) == expected
         finally:
             os.close(handle)
     except FileNotFoundError:
-        raise Changed(f"{name} vanished while it was pushed", hint="run it again") from None
+        raise Changed(f"{printable(path)} vanished while it was pushed", hint="run it again") from None
     except EOFError:
         same = False
     except OSError as error:
-        raise Invalid(f"{name} cannot be read: {error.strerror}") from None
+        raise Invalid(f"{printable(path)} cannot be read: {error.strerror}") from None
     if not same:
-        raise Changed(f"{name} changed while it was pushed", hint="run it again")
+        raise Changed(f"{printable(path)} changed while it was pushed", hint="run it again")
 
 
 def read_into(handle: int, place: memoryview, offset: int) -> None:

@@ -12,7 +12,7 @@ from ingest.adapters.landing_store import MARKS, check_names
 from ingest.application.ports import Bounds, Landed, Landing, Read
 from ingest.domain.places import LocalPlace, Root
 from ingest.errors import LandingChanged, LandingTooLarge, NothingLanded, PlaceRefused
-from millrace.datasets.sources import Changed, local_file
+from millrace.datasets.sources import Changed, found_file
 from millrace.datasets.walk import Found
 from millrace.errors import Invalid, MillraceError
 
@@ -90,7 +90,7 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
 
 
 def _reader(item: Found) -> Read:
-    source = local_file(item.path, item)
+    source = found_file(item.path, item)
 
     async def read(offset: int, length: int) -> bytes:
         try:

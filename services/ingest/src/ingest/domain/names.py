@@ -4,12 +4,56 @@ from __future__ import annotations
 
 import re
 
-_SAFE_ENDING = re.compile(r"\.[a-z0-9]{1,8}\Z")
+_ENDING = re.compile(r"\.[a-z0-9]{1,8}\Z")
+_ENDINGS = frozenset(
+    {
+        ".dcm",
+        ".ima",
+        ".csv",
+        ".tsv",
+        ".json",
+        ".jsonl",
+        ".txt",
+        ".md",
+        ".xml",
+        ".yaml",
+        ".yml",
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".gif",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".webp",
+        ".parquet",
+        ".npy",
+        ".npz",
+        ".nii",
+        ".gz",
+        ".bz2",
+        ".xz",
+        ".zst",
+        ".tar",
+        ".tgz",
+        ".zip",
+        ".nrrd",
+        ".mha",
+        ".h5",
+        ".pdf",
+        ".html",
+        ".py",
+        ".sh",
+        ".exe",
+    }
+)
+"""Endings that say a format. Any other could be the end of a name."""
+
 MAX_SEGMENTS = 12
 
 
 def masked(path: str) -> str:
-    """Return the shape of a path: dots, slashes and a short ending stay, names become `*`."""
+    """Return the shape of a path: dots, slashes and the ending of a format stay, names become `*`."""
     segments = path[:4_096].replace("\\", "/").split("/")
     shown = [_segment(segment) for segment in segments[:MAX_SEGMENTS]]
     return "/".join(shown) + ("/…" if len(segments) > MAX_SEGMENTS else "")
@@ -18,8 +62,8 @@ def masked(path: str) -> str:
 def _segment(segment: str) -> str:
     if segment in {"", ".", ".."}:
         return segment
-    ending = _SAFE_ENDING.search(segment.casefold())
-    return "*" + (ending.group(0) if ending and any(char.isalpha() for char in ending.group(0)) else "")
+    ending = _ENDING.search(segment.casefold())
+    return "*" + (ending.group(0) if ending and ending.group(0) in _ENDINGS else "")
 
 
 def named(what: str, number: int, path: str, *, openly: bool) -> str:

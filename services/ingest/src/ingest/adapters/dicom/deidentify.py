@@ -31,15 +31,20 @@ _CODES = (
     ("113107", "Retain Longitudinal Temporal Information Modified Dates Option"),
 )
 _NAME, _ID, _ROI_NAME, _PIXELS = 0x00100010, 0x00100020, 0x30060026, 0x7FE00010
+_PIXEL_GROUP = 0x0028
 _IDENTITY = (0x00100010, 0x00100020, 0x00101000, 0x00101001, 0x00101005, 0x00101060, 0x00100030)
 """Attributes of which no part may be found anywhere in the result."""
 
 MIN_PART = 3
-"""Shorter parts of a name say nothing, and are found everywhere."""
+"""Shorter ASCII parts of a name are found inside other words, so they are looked for as whole words only."""
+
+MIN_DIGITS = 4
+"""Shorter numbers are everywhere: the first series of anybody is number 1."""
 
 _NUMBER = re.compile(r"([-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?)?")
 _FORMS = {"IS": _NUMBER, "DS": _NUMBER, "AS": re.compile(r"(\d{3}[DWMY])?")}
 _TEXT = frozenset({"AE", "CS", "LO", "SH", "LT", "ST", "UT", "UC", "UR", "PN"})
+_WORDY = frozenset({"LO", "SH", "AE"})
 _BYTES = frozenset({"OB", "UN", "OW", "OL", "OF", "OD", "OV"})
 MAX_SEARCHED = 1 << 20
 
@@ -92,7 +97,7 @@ def _identity(dataset: Dataset) -> frozenset[str]:
     found = set()
     for tag in _IDENTITY:
         for text in re.split(r"[\^=\\\s,;|'\[\]]+", _said(dataset, tag).casefold()):
-            if len(text) >= MIN_PART:
+            if len(text) >= 2 or (text and not text.isascii()):
                 found.add(text)
     return frozenset(found)
 
@@ -190,6 +195,10 @@ def _tells(element: Any, run: _Run) -> bool:
 
     A number that is none, and an age that is none, tell something, too.
     """
+    if element.VR == "IS" and element.tag.group != _PIXEL_GROUP:
+        said = set(re.findall(r"\d+", str(element.value)))
+        if any(part in said for part in run.parts if len(part) >= MIN_DIGITS):
+            return True
     if element.VR in _FORMS:
         values = element.value if isinstance(element.value, MultiValue) else [element.value]
         return any(value is not None and not _FORMS[element.VR].fullmatch(str(value).strip("\0 ")) for value in values)
@@ -198,10 +207,12 @@ def _tells(element: Any, run: _Run) -> bool:
     elif element.VR in _BYTES and int(element.tag) != _PIXELS and isinstance(element.value, bytes):
         if len(element.value) > MAX_SEARCHED:
             return False
-        text = element.value.decode("latin-1").casefold()
+        raw = element.value.decode("latin-1").casefold()
+        return any(part in raw for part in run.parts if len(part) >= MIN_PART)
     else:
         return False
-    return any(part in text for part in run.parts)
+    words = set(re.split(r"[\W_]+", text)) if element.VR in _WORDY else frozenset()
+    return any(part in text if len(part) >= MIN_PART or not part.isascii() else part in words for part in run.parts)
 
 
 def _record_method(dataset: Dataset) -> None:

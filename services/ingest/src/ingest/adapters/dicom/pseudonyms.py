@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 
 from blake3 import blake3
+from pydicom.uid import UID
 
 from millrace.errors import Invalid
 
@@ -17,9 +18,6 @@ MIN_SECRET = 32
 
 FIRST_DAY, DAYS = 365, 3_650
 """Dates move into the past by at least the first, and by less than both together."""
-
-WELL_KNOWN = "1.2.840.10008."
-"""The standard's own identifiers: classes, syntaxes, code tables. They name nobody."""
 
 
 class Pseudonyms:
@@ -32,8 +30,11 @@ class Pseudonyms:
         self._key = blake3(project.encode(), key=master).digest()
 
     def uid(self, value: str) -> str:
-        """Return the UID that stands for another one; the standard's own stay."""
-        if value.startswith(WELL_KNOWN):
+        """Return the UID that stands for another one; the standard's own stay.
+
+        Those are the ones in its dictionary, one by one: anybody can write its prefix before a name.
+        """
+        if UID(value).type:
             return value
         return f"2.25.{int.from_bytes(self._digest('uid', value, 16))}"
 
