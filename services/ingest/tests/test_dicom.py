@@ -287,6 +287,15 @@ def test_mutants_are_read_or_refused_and_never_leak(name: str) -> None:
             assert pixels.PatientIdentityRemoved == "YES"
 
 
+def test_a_name_is_not_looked_for_inside_of_fixed_terms() -> None:
+    found = dataset("CT_small.dcm")
+    found.PatientName, found.BodyPartExamined, found.ConvolutionKernel = "Mono^Axial", "AXIAL", "for Mono"
+    clean = opened(read(written(found), NAMES, ANY).data)
+    assert clean.PhotometricInterpretation == "MONOCHROME2"
+    assert "BodyPartExamined" not in clean
+    assert "ConvolutionKernel" not in clean
+
+
 def test_a_number_that_is_a_name_goes() -> None:
     found = dataset("CT_small.dcm")
     found.add(DataElement(0x00181151, "LO", "Mustermann"))

@@ -37,10 +37,16 @@ _IDENTITY = (0x00100010, 0x00100020, 0x00101000, 0x00101001, 0x00101005, 0x00101
 MIN_PART = 3
 """Shorter parts of a name say nothing, and are found everywhere."""
 
+MIN_INSIDE = 5
+"""Shorter parts are looked for as whole words only."""
+
 _NUMBER = re.compile(r"([-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?)?")
 _FORMS = {"IS": _NUMBER, "DS": _NUMBER, "AS": re.compile(r"(\d{3}[DWMY])?")}
 _TEXT = frozenset({"AE", "CS", "LO", "SH", "LT", "ST", "UT", "UC", "UR", "PN"})
 _BYTES = frozenset({"OB", "UN", "OW", "OL", "OF", "OD", "OV"})
+_TERMS = frozenset({"CS", "AE"})
+"""Fixed terms: only a whole word of them can be a name. Mr. Mono's images stay MONOCHROME2."""
+
 MAX_SEARCHED = 1 << 20
 
 
@@ -201,7 +207,9 @@ def _tells(element: Any, run: _Run) -> bool:
         text = element.value.decode("latin-1").casefold()
     else:
         return False
-    return any(part in text for part in run.parts)
+    words = set(re.findall(r"[^\W_]+", text))
+    inside = element.VR not in _TERMS
+    return any(part in words or (inside and len(part) >= MIN_INSIDE and part in text) for part in run.parts)
 
 
 def _record_method(dataset: Dataset) -> None:
