@@ -76,10 +76,12 @@ def test_ingest_waits_for_the_version_or_the_reason(
 
 def test_jobs_show_progress_and_reason(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
     job = {"job": "a" * 32, "dataset": "scans", "state": "FAILED", "files": 3, "bytes": 9, "version": None}
-    gateway.answers["GET", "/v1/ingest/jobs"] = {"items": [{**job, "reason": "it is a link"}], "next": None}
+    running = {**job, "state": "RUNNING", "done": 2, "reason": "writing to the lake"}
+    gateway.answers["GET", "/v1/ingest/jobs"] = {"items": [running, {**job, "reason": "it is a link"}], "next": None}
     assert main(["data", "jobs", "scans"]) == 0
     shown = capsys.readouterr().out
     assert "FAILED" in shown
+    assert "2 of 3" in shown
     assert "it is a link" in shown
 
 

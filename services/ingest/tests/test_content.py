@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -265,6 +266,31 @@ async def test_appending_keeps_the_records_of_files_that_stay(lab: Any) -> None:
     assert after["a.png"] == before["a.png"]
     assert [after[path].facts().get("width") for path in ("b.png", "c.txt")] == [6, None]
     assert len(after) == 3
+
+
+async def test_progress_is_written_down_while_a_job_is_worked_on(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.application.progress.EVERY_SECONDS", 0.01)
+    ingest = await lab.ingest()
+    files = {f"{index:02}.txt": b"x%d" % index for index in range(40)}
+    event = lab.event(await lab.land("default/landing/z/1/", files))
+    await lab.receive(ingest, event)
+    written, go_on = asyncio.Event(), asyncio.Event()
+    build = ingest.lake.build
+
+    async def wait_in_between(*arguments: Any) -> Any:
+        written.set()
+        await go_on.wait()
+        return await build(*arguments)
+
+    ingest.lake.build = wait_in_between
+    await ingest.attendance.step()
+    await written.wait()
+    async with asyncio.timeout(10):
+        while (await ingest.world.jobs.get(event.key)).done < 40:
+            await asyncio.sleep(0.01)
+    go_on.set()
+    job = await lab.until_ended(ingest, event.key)
+    assert (job.state, job.files, job.done) == ("COMPLETED", 40, 40)
 
 
 def test_the_systems_folder_is_left_as_it_was() -> None:

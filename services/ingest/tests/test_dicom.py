@@ -287,6 +287,48 @@ def test_mutants_are_read_or_refused_and_never_leak(name: str) -> None:
             assert pixels.PatientIdentityRemoved == "YES"
 
 
+def test_a_sequence_in_disguise_is_cleaned_or_goes() -> None:
+    """A public sequence written as UN, with a name in its implicit items."""
+    name = b"Mustermann^Quirinius"
+    inner = b"\x10\x00\x10\x00" + struct.pack("<I", len(name)) + name
+    item = b"\xfe\xff\x00\xe0" + struct.pack("<I", len(inner)) + inner
+    for tag in (0x00082112, 0x0040A730, 0x00420011, 0x00104321):
+        found = dataset("CT_small.dcm")
+        found.add(DataElement(tag, "OB", item))
+        mark = struct.pack("<HH", tag >> 16, tag & 0xFFFF)
+        dirty = written(found).replace(mark + b"OB", mark + b"UN")
+        assert leaks(dirty) == ["Mustermann", "Quirinius"]
+        assert leaks(read(dirty, NAMES, ANY).data) == []
+
+
+@pytest.mark.parametrize(
+    ("charset", "encoding", "family"),
+    [
+        ("ISO_IR 192", "utf-8", "M\u00fcller"),
+        ("ISO_IR 100", "latin-1", "M\u00fcller"),
+        ("ISO_IR 144", "iso8859_5", "\u0418\u0432\u0430\u043d\u043e\u0432"),
+    ],
+)
+def test_names_in_other_alphabets_go_too(charset: str, encoding: str, family: str) -> None:
+    found = dataset("CT_small.dcm")
+    found.SpecificCharacterSet = charset
+    found.PatientName, found.Manufacturer, found.ConvolutionKernel = f"{family}^X", f"for {family}", family.upper()
+    dirty = written(found)
+    clean = read(dirty, NAMES, ANY).data
+    for spelled in (family, family.upper(), family.lower()):
+        assert spelled.encode(encoding) not in clean
+    assert family.encode(encoding) in dirty
+
+
+def test_a_name_is_not_looked_for_inside_of_fixed_terms() -> None:
+    found = dataset("CT_small.dcm")
+    found.PatientName, found.BodyPartExamined, found.ConvolutionKernel = "Mono^Axial", "AXIAL", "for Mono"
+    clean = opened(read(written(found), NAMES, ANY).data)
+    assert clean.PhotometricInterpretation == "MONOCHROME2"
+    assert "BodyPartExamined" not in clean
+    assert "ConvolutionKernel" not in clean
+
+
 def test_a_number_that_is_a_name_goes() -> None:
     found = dataset("CT_small.dcm")
     found.add(DataElement(0x00181151, "LO", "Mustermann"))

@@ -89,7 +89,11 @@ def jobs(
         print_json(found)
         return
     rows = [
-        (it["job"][:12], it["dataset"], it["state"], it["files"], size(it["bytes"]), it["version"], it["reason"])
+        (it["job"][:12], it["dataset"], it["state"], _files(it), size(it["bytes"]), it["version"], it["reason"])
         for it in found["items"]
     ]
     print_table(rows, ("job", "dataset", "state", "files", "size", "version", "why"), empty="no jobs")
+
+
+def _files(job: dict[str, Any]) -> str:
+    return f"{job['done']} of {job['files']}" if job["state"] == "RUNNING" else str(job["files"])

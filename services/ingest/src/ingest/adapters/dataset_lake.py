@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Iterator
 
 from ingest.application.grouping import with_groups
-from ingest.application.ports import Built, Examined, Head
+from ingest.application.ports import Built, Done, Examined, Head
 from ingest.domain.places import Mode
 from millrace.datasets.commit import Commit
 from millrace.datasets.manifest import Manifest
+from millrace.datasets.progress import Progress
 from millrace.datasets.push import extend, push_files
 from millrace.datasets.sources import SourceFile
 from millrace.datasets.stored import load_commit, load_manifest
@@ -27,15 +28,20 @@ class DatasetLake:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    async def build(self, project: str, landed: Examined, head: Head | None, mode: Mode) -> Built:
+    async def build(self, project: str, landed: Examined, head: Head | None, mode: Mode, done: Done) -> Built:
         """Write packs, manifest and records; memory stays near a few packs."""
         commit = await load_commit(self._store, project, head.commit) if head is not None else None
         parent = await load_manifest(self._store, project, commit.manifest) if commit is not None else None
         await fp("commit.D2.before")
+        files = _sources(landed)
+
+        def show(state: Progress) -> None:
+            done(state.files_done)
+
         if parent is not None and mode == "append":
-            pushed = await extend(parent, _sources(landed), self._store, project=project)
+            pushed = await extend(parent, files, self._store, project=project, progress=show)
         else:
-            pushed = await push_files(_sources(landed), self._store, project=project, parent=parent)
+            pushed = await push_files(files, self._store, project=project, parent=parent, progress=show)
         await fp("commit.D2.after")
         await fp("commit.D3.before")
         expected = len(landed.files)

@@ -28,7 +28,7 @@ from ingest.adapters.spool import Spool
 from ingest.adapters.streams import LoopReader, opened
 from ingest.adapters.tables import csv_facts, parquet_facts
 from ingest.application.grouping import DICOM
-from ingest.application.ports import Draft, Examined, Landed, Landing, Read
+from ingest.application.ports import Done, Draft, Examined, Landed, Landing, Read
 from ingest.domain.names import named
 from ingest.errors import ContentRefused, DicomRefused, LandingChanged, NothingLanded
 from millrace.records import metadata_text
@@ -79,16 +79,16 @@ class FileExaminer:
         self._parser.shutdown(wait=False, cancel_futures=True)
 
     @asynccontextmanager
-    async def open(self, project: str, landing: Landing) -> AsyncIterator[Examined]:
+    async def open(self, project: str, landing: Landing, done: Done) -> AsyncIterator[Examined]:
         """Examine a landing; what was made of it can be read until the context ends.
 
         Raises:
             DicomRefused, ContentRefused, LandingTooLarge, NothingLanded: what their names say.
         """
         with Spool(self._budget.spool, self._budget.folder) as spool:
-            yield await self._examine(project, landing, spool)
+            yield await self._examine(project, landing, spool, done)
 
-    async def _examine(self, project: str, landing: Landing, spool: Spool) -> Examined:
+    async def _examine(self, project: str, landing: Landing, spool: Spool, done: Done) -> Examined:
         look = _Look(self, self.rules(project), self._names(project), spool, landing.source)
         found: list[Draft | None] = []
         for batch in _batches(enumerate(landing.files, 1)):
@@ -97,6 +97,7 @@ class FileExaminer:
                 if isinstance(answer, BaseException):
                     raise answer
                 found.append(answer)
+            done(len(found))
         drafts = [draft for draft in found if draft is not None]
         if not drafts:
             raise NothingLanded("nothing is left once documents and indexes are dropped")

@@ -55,6 +55,10 @@ Read = Callable[[int, int], Awaitable[bytes]]
 """Returns exactly so many bytes from an offset on."""
 
 
+Done = Callable[[int], None]
+"""Hears how many files of a step are done."""
+
+
 @dataclass(frozen=True, slots=True)
 class Landed:
     """One file of a landing: `path` below the place, size in bytes."""
@@ -152,8 +156,8 @@ class Examiner(Protocol):
     def openly(self, project: str) -> bool:
         """Return whether messages may quote the names of a project's landed files."""
 
-    def open(self, project: str, landing: Landing) -> AbstractAsyncContextManager[Examined]:
-        """Return what may be taken; it can be read until the context ends.
+    def open(self, project: str, landing: Landing, done: Done) -> AbstractAsyncContextManager[Examined]:
+        """Return what may be taken; it can be read until the context ends. `done` hears of every file.
 
         Raises:
             DicomRefused, ContentRefused, LandingTooLarge, NothingLanded: what their names say.
@@ -183,7 +187,7 @@ class Built:
 class Lake(Protocol):
     """Dataset versions in the object store."""
 
-    async def build(self, project: str, landed: Examined, head: Head | None, mode: Mode) -> Built:
+    async def build(self, project: str, landed: Examined, head: Head | None, mode: Mode, done: Done) -> Built:
         """Write packs, manifest and records of the landed files; nothing that the head has is written again."""
 
 

@@ -86,7 +86,6 @@ async def _take(zone: Zone, batch: Batch, world: World) -> None:
         dataset=zone.dataset,
         uri=batch.place.uri,
         mode=zone.mode,
-        message=f"landed in {batch.place.uri}",
         origin="zone",
         cause=Cause(correlation=f"zone-{digest[:40]}", principal="ingest"),
         reason="found in a landing zone; waiting for a worker",
@@ -94,5 +93,5 @@ async def _take(zone: Zone, batch: Batch, world: World) -> None:
         updated_at=world.clock.now(),
     )
     if await world.jobs.add(job):
-        log.info("a finished batch was found without an event", job=job.id, uri=job.uri)
+        log.info("a finished batch was found without an event", job=job.id, dataset=job.dataset)
         world.kick()

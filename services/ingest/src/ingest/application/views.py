@@ -24,6 +24,7 @@ def job(job: Job) -> dict[str, Any]:
         "files": job.files,
         "bytes": job.bytes,
         "dropped": job.dropped,
+        "done": job.done,
         "version": job.version,
         "commit": job.commit,
         "lineage": dict(job.lineage),

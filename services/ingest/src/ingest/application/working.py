@@ -13,6 +13,7 @@ import structlog
 
 from ingest.application import announce, metrics
 from ingest.application.ports import Bounds, Built, Committed, Examined, Head, Unit
+from ingest.application.progress import Progress, reported
 from ingest.application.world import World
 from ingest.domain.jobs import Job, Move, State
 from ingest.domain.places import parse, permitted, shown
@@ -60,12 +61,13 @@ async def _make(job: Job, world: World) -> tuple[Job, Committed]:
     """Build the version on the dataset's head and commit it; anew on the next head if somebody else was faster."""
     async with AsyncExitStack() as held:
         await fp("commit.D1.before")
-        job, landed = await _examined(job, world, held)
+        progress = await held.enter_async_context(reported(job, world))
+        job, landed = await _examined(job, world, held, progress)
         await fp("commit.D1.after")
-        return await _commit(job, landed, world)
+        return await _commit(job, landed, world, progress)
 
 
-async def _examined(job: Job, world: World, held: AsyncExitStack) -> tuple[Job, Examined]:
+async def _examined(job: Job, world: World, held: AsyncExitStack, progress: Progress) -> tuple[Job, Examined]:
     """List what landed and look at all of it; `held` keeps it readable."""
     openly = world.examiner.openly(job.project)
     bounds = Bounds(world.limits.max_files, world.limits.max_bytes, openly)
@@ -75,16 +77,16 @@ async def _examined(job: Job, world: World, held: AsyncExitStack) -> tuple[Job, 
     job = await world.jobs.note(
         job, mark=landing.mark, files=len(landing.files), bytes=landing.bytes, reason="examining the landed files"
     )
-    landed = await held.enter_async_context(world.examiner.open(job.project, landing))
+    landed = await held.enter_async_context(world.examiner.open(job.project, landing, progress))
     return await world.jobs.note(
         job, files=len(landed.files), bytes=landed.bytes, dropped=landed.dropped, reason="writing to the lake"
     ), landed
 
 
-async def _commit(job: Job, landed: Examined, world: World) -> tuple[Job, Committed]:
+async def _commit(job: Job, landed: Examined, world: World, progress: Progress) -> tuple[Job, Committed]:
     for _ in range(world.limits.rebases):
         head = await world.catalog.head(job)
-        built = await world.lake.build(job.project, landed, head, job.mode)
+        built = await world.lake.build(job.project, landed, head, job.mode, progress)
         if landed.check is not None:
             await landed.check()
         await fp("commit.D4.before")
@@ -133,6 +135,7 @@ async def _complete(job: Job, version: Committed, lease: Lease, world: World) ->
             version=version.version,
             commit=version.commit,
             prepared=None,
+            done=job.files,
             reason="",
             updated_at=world.clock.now(),
         )

@@ -86,6 +86,7 @@ class Job:
     files: int = 0
     bytes: int = 0
     dropped: int = 0
+    done: int = 0
     version: int | None = None
     commit: str | None = None
     created_at: datetime | None = None

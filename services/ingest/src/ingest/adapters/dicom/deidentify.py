@@ -36,16 +36,22 @@ _IDENTITY = (0x00100010, 0x00100020, 0x00101000, 0x00101001, 0x00101005, 0x00101
 """Attributes of which no part may be found anywhere in the result."""
 
 MIN_PART = 3
-"""Shorter ASCII parts of a name are found inside other words, so they are looked for as whole words only."""
+"""Shorter ASCII parts of a name are looked for as whole words, in attributes that hold free words."""
 
 MIN_DIGITS = 4
 """Shorter numbers are everywhere: the first series of anybody is number 1."""
+
+MIN_INSIDE = 5
+"""Shorter parts are looked for as whole words only."""
 
 _NUMBER = re.compile(r"([-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?)?")
 _FORMS = {"IS": _NUMBER, "DS": _NUMBER, "AS": re.compile(r"(\d{3}[DWMY])?")}
 _TEXT = frozenset({"AE", "CS", "LO", "SH", "LT", "ST", "UT", "UC", "UR", "PN"})
 _WORDY = frozenset({"LO", "SH", "AE"})
 _BYTES = frozenset({"OB", "UN", "OW", "OL", "OF", "OD", "OV"})
+_TERMS = frozenset({"CS", "AE"})
+"""Fixed terms: only a whole word of them can be a name. Mr. Mono's images stay MONOCHROME2."""
+
 MAX_SEARCHED = 1 << 20
 
 
@@ -211,8 +217,17 @@ def _tells(element: Any, run: _Run) -> bool:
         return any(part in raw for part in run.parts if len(part) >= MIN_PART)
     else:
         return False
-    words = set(re.split(r"[\W_]+", text)) if element.VR in _WORDY else frozenset()
-    return any(part in text if len(part) >= MIN_PART or not part.isascii() else part in words for part in run.parts)
+    words = set(re.findall(r"[^\W_]+", text))
+    return any(_part_in(part, text, words, element.VR) for part in run.parts)
+
+
+def _part_in(part: str, text: str, words: set[str], kind: str) -> bool:
+    """Return whether a part of an identity shows in a text; the shorter it is, the more it must stand alone."""
+    if not part.isascii():
+        return part in text
+    if len(part) < MIN_PART:
+        return kind in _WORDY and part in words
+    return part in words or (kind not in _TERMS and len(part) >= MIN_INSIDE and part in text)
 
 
 def _record_method(dataset: Dataset) -> None:

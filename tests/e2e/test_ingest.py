@@ -1,0 +1,83 @@
+"""A scan from an archive to typed records, through the gateway and the command line, with every real server."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from pydicom.data import get_testdata_file
+
+from millrace_sdk.cli import main
+from tests.e2e.conftest import Platform
+
+pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
+
+SAMPLES = {
+    name: Path(str(get_testdata_file(name))).read_bytes() for name in ("CT_small.dcm", "rtplan.dcm", "rtstruct.dcm")
+}
+NAMES = ("compressedsamples", "1ct1", "phantom30sep", "last^first", "id00001", "dmason")
+"""Patients and an operator in pydicom's samples."""
+
+
+def packed() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        for name, data in SAMPLES.items():
+            info = tarfile.TarInfo(f"CompressedSamples^CT1/{name}")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+@pytest.fixture
+def told(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLRACE_URL", platform.urls["gateway"])
+    monkeypatch.setenv("MILLRACE_TOKEN_FILE", str(platform.stack.layout.owner_token))
+
+
+def test_a_scan_is_ingested_and_its_records_are_read(
+    platform: Platform, told: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = platform.land("scans", {"batch.tar.gz": packed()})
+    assert main(["data", "ingest", "scans", f"{uri}batch.tar.gz", "--wait", "--timeout", "60"]) == 0
+    assert "scans@1" in capsys.readouterr().err
+
+    assert main(["data", "jobs", "scans", "--json"]) == 0
+    [job] = json.loads(capsys.readouterr().out)["items"]
+    assert (job["state"], job["files"], job["format"], job["version"]) == ("COMPLETED", 3, "archive", 1)
+
+    assert main(["data", "records", "scans@1", "--json"]) == 0
+    page = json.loads(capsys.readouterr().out)
+    assert sorted({item["type"] for item in page["items"]}) == [
+        "CT Image",
+        "CT Slice",
+        "RT Plan",
+        "RT Structure Set",
+        "Study",
+    ]
+    summary = platform.get("/v1/datasets/scans/versions/1/records/summary")
+    assert summary["types"]["CT Slice"]["records"] == 1
+    assert "slices" in summary["columns"]["CT Image"]
+
+    events = platform.get("/v1/events", limit=1_000, order="newest")["items"]
+    version = platform.get("/v1/datasets/scans/versions/1")
+    lines = [line for path in Path(platform.stack.layout.logs).glob("*.log") for line in path.read_text().splitlines()]
+    everything = json.dumps([page, summary, events, version, job, lines]).casefold()
+    assert [name for name in NAMES if name in everything] == []
+    assert platform.get("/v1/fsck")["violations"] == []
+
+
+def test_a_hostile_archive_is_refused_with_its_reason(
+    platform: Platform, told: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        link = tarfile.TarInfo("way-out")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc"
+        archive.addfile(link)
+    uri = platform.land("hostile", {"batch.tar": out.getvalue()})
+    assert main(["data", "ingest", "hostile", f"{uri}batch.tar", "--wait", "--timeout", "60"]) == 2
+    assert "member 1 ('*'): it is a link or a device" in capsys.readouterr().err
