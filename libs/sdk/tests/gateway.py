@@ -104,7 +104,7 @@ class Gateway:
         return {"items": self.versions[::-1], "next": None}
 
     async def version(self, name: str, ref: str) -> dict[str, Any]:
-        if not self.versions:
+        if not self.versions or (ref != "latest" and int(ref) > len(self.versions)):
             raise NotFound("no version yet")
         return self.versions[-1 if ref == "latest" else int(ref) - 1]
 

@@ -15,10 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from millrace_sdk.client import AsyncCatalog, Catalog
+    from millrace_sdk.datasets import Dataset
 
-_HOMES = {"AsyncCatalog": "millrace_sdk.client", "Catalog": "millrace_sdk.client"}
+_HOMES = {
+    "AsyncCatalog": "millrace_sdk.client",
+    "Catalog": "millrace_sdk.client",
+    "Dataset": "millrace_sdk.datasets",
+}
 
-__all__ = ["AsyncCatalog", "Catalog"]
+__all__ = ["AsyncCatalog", "Catalog", "Dataset"]
 
 
 def __getattr__(name: str) -> Any:
