@@ -204,6 +204,10 @@ class Lab:
         found: Entry = await self.until(reached, engine, **options)
         return found
 
+    async def set(self, version: KnownVersion, **fields: Any) -> None:
+        """Change what is remembered of a version's entry."""
+        await self.client[self.database]["entries"].update_one({"_id": self.key(version).id}, {"$set": fields})
+
     async def ready(self, engine: Engine, version: KnownVersion) -> Entry:
         """Bring a version to READY."""
         await self.ask(engine, version)

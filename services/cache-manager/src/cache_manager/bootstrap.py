@@ -13,8 +13,10 @@ from cache_manager.adapters.bus_telemetry import BusTelemetry
 from cache_manager.adapters.catalog_http import HttpCatalog
 from cache_manager.adapters.lake import DatasetLake
 from cache_manager.adapters.mongo_entries import MongoEntries
+from cache_manager.adapters.mongo_quotas import MongoQuotas
+from cache_manager.adapters.mongo_rules import MongoRules
 from cache_manager.adapters.mongo_sites import MongoSites
-from cache_manager.adapters.mongo_unit import ENTRIES, MIGRATIONS, SITES, CacheUnitOfWork
+from cache_manager.adapters.mongo_unit import ENTRIES, MIGRATIONS, QUOTAS, RETENTION, SITES, CacheUnitOfWork
 from cache_manager.adapters.site_folders import SiteFolders
 from cache_manager.application.cache import Cache
 from cache_manager.application.housekeeping import Housekeeper
@@ -25,6 +27,7 @@ from cache_manager.application.world import Limits, World
 from cache_manager.domain.plan import Patience
 from cache_manager.entrypoints.bus import subscriptions
 from cache_manager.entrypoints.http import fsck_router, router
+from cache_manager.entrypoints.http_sites import router as sites_router
 from cache_manager.settings import CacheManagerSettings
 from millrace.auth import Authenticator, IntrospectingAuthenticator
 from millrace.bus import Bus
@@ -59,6 +62,8 @@ def limits(settings: CacheManagerSettings) -> Limits:
         age_out=settings.age_out_seconds,
         age_step=settings.age_step_seconds,
         sweep=settings.sweep_seconds,
+        high_mark=settings.high_mark,
+        low_mark=min(settings.low_mark, settings.high_mark),
     )
 
 
@@ -79,17 +84,20 @@ class Engine:
         await migrate(self.transactor.database, MIGRATIONS, clock=self.world.clock)
         known = {site.id: site for site in await self.world.sites.all()}
         for wanted in self.settings.sites:
-            cmd = DefineSite(wanted.site, wanted.path, wanted.capacity_bytes, wanted.capacity_inodes, origin="settings")
+            cmd = DefineSite(
+                wanted.site,
+                wanted.path,
+                wanted.capacity_bytes,
+                wanted.capacity_inodes,
+                origin="settings",
+                age_out=wanted.age_out_seconds,
+            )
             there = known.get(wanted.site)
             same = (
                 there is not None
                 and there.prepared
-                and (there.path, there.capacity.bytes, there.capacity.inodes)
-                == (
-                    cmd.path,
-                    cmd.capacity_bytes,
-                    cmd.capacity_inodes,
-                )
+                and (there.path, there.capacity.bytes, there.capacity.inodes, there.age_out)
+                == (cmd.path, cmd.capacity_bytes, cmd.capacity_inodes, cmd.age_out)
             )
             if not same:
                 await self._define(cmd)
@@ -126,6 +134,8 @@ def assemble(
         transact=transactor,
         sites=translating(MongoSites(database[SITES])),
         entries=translating(MongoEntries(database[ENTRIES])),
+        quotas=translating(MongoQuotas(database[QUOTAS])),
+        rules=translating(MongoRules(database[RETENTION])),
         folders=folders.get,
         lake=DatasetLake(store, transfers=settings.transfers),
         catalog=catalog,
@@ -180,10 +190,10 @@ def build(
         "Millrace cache manager",
         runtime=runtime,
         authenticator=authenticator or IntrospectingAuthenticator(http, own_token=token, clock=runtime.clock),
-        routers=[router, fsck_router],
+        routers=[router, sites_router, fsck_router],
         docs=True,
     )
-    app.state.cache = Cache(engine.world)
+    app.state.cache = Cache(engine.world, fixed=frozenset(site.site for site in settings.sites))
     return app
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from cache_manager.application.cache import Cache
 from cache_manager.entrypoints.http import fsck_router, router
+from cache_manager.entrypoints.http_sites import router as sites_router
 from millrace.auth import Principal
 from millrace.errors import Unauthenticated
 from millrace.http import ANONYMOUS_PATHS, create_app, enumerate_routes
@@ -33,7 +34,9 @@ class Names:
 @pytest.fixture
 async def web(lab: Any) -> AsyncIterator[Any]:
     manager = await lab.manager()
-    app = create_app("cache", runtime=Runtime("cache-manager"), authenticator=Names(), routers=[router, fsck_router])
+    app = create_app(
+        "cache", runtime=Runtime("cache-manager"), authenticator=Names(), routers=[router, sites_router, fsck_router]
+    )
     app.state.cache = Cache(manager.world)
     app.state.manager = manager
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://cache") as client:
@@ -126,3 +129,48 @@ async def test_what_does_not_exist_is_404(web: Any) -> None:
         assert (await web("POST", "/v1/cache/entries", json=body)).status_code == 404
     for entry in ("x", "nfs-a.default." + "0" * 64, "..%2f..%2fetc"):
         assert (await web("DELETE", f"/v1/cache/entries/{entry}")).status_code == 404
+
+
+async def test_pins_plan_and_why_over_http(lab: Any, web: Any) -> None:
+    version, manager = await lab.version(), web.app.state.manager
+    planned = (await web("GET", "/v1/cache/plan?dataset=digits&version=1", "viewer")).json()
+    assert [(it["site"], it["verdict"]) for it in planned["sites"]] == [("nfs-a", "fits")]
+    entry = await lab.ready(manager, version)
+    path = f"/v1/cache/entries/{entry.id}"
+    assert (await web("PUT", f"{path}/pins/paper", "contributor", json={})).status_code == 403
+    assert (await web("PUT", f"{path}/pins/paper", "trainer", json={"reason": "figure 3"})).status_code == 200
+    refused = await web("DELETE", path)
+    assert (refused.status_code, refused.json()["code"]) == (409, "cache-entry-pinned")
+    why = (await web("GET", f"{path}/why", "viewer")).json()
+    assert (why["held_by"], why["age_out"]["rule"], why["sites"][0]["verdict"]) == (
+        ["pin paper by trainer"],
+        "pin",
+        "ready",
+    )
+    assert (await web("DELETE", f"{path}/pins/paper", "trainer")).json()["pins"] == []
+    for call in (("GET", "/why"), ("PUT", "/pins/paper"), ("DELETE", "/pins/paper")):
+        answer = await web(call[0], f"{path}{call[1]}?project=other", "other-owner", json={})
+        assert answer.status_code == 404, call
+
+
+async def test_quotas_age_out_and_draining_over_http(web: Any) -> None:
+    assert (await web("PUT", "/v1/cache/quotas", "other-admin", json={"bytes": 1})).status_code == 403
+    limited = await web("PUT", "/v1/cache/quotas?project=other", json={"site": "nfs-a", "bytes": 5_000})
+    assert (limited.json()["limit_bytes"], limited.json()["charged_bytes"]) == (5_000, 0)
+    assert (await web("PUT", "/v1/cache/quotas", json={"site": "nfs-z", "bytes": 1})).status_code == 404
+    [quota] = (await web("GET", "/v1/cache/quotas?project=other", "other-viewer")).json()["items"]
+    assert quota["site"] == "nfs-a"
+
+    assert (await web("PUT", "/v1/cache/age-out", "trainer", json={"seconds": 60})).status_code == 403
+    rule = {"dataset": "digits", "seconds": 60}
+    assert (await web("PUT", "/v1/cache/age-out", "deployer", json=rule)).status_code == 200
+    assert (await web("PUT", "/v1/cache/age-out", "deployer", json={"seconds": float(10**12)})).status_code == 400
+    assert (await web("GET", "/v1/cache/age-out", "viewer")).json()["items"] == [{"project": "default", **rule}]
+    assert (await web("DELETE", "/v1/cache/age-out?dataset=digits", "deployer")).status_code == 204
+    assert (await web("DELETE", "/v1/cache/age-out?dataset=digits", "deployer")).status_code == 404
+
+    assert (await web("PUT", "/v1/cache/sites/nfs-a/drain", "other-admin")).status_code == 403
+    assert (await web("PUT", "/v1/cache/sites/nfs-a/drain", "admin")).json()["state"] == "draining"
+    assert (await web("DELETE", "/v1/cache/sites/nfs-a/drain", "admin")).json()["state"] == "ready"
+    assert (await web("DELETE", "/v1/cache/sites/nfs-a", "admin")).status_code == 204
+    assert (await web("DELETE", "/v1/cache/sites/nfs-a", "admin")).status_code == 404

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cache_manager.application.ports import Filled, VersionFacts
+from millrace.datasets.fetch import plan
 from millrace.datasets.fill import fill
 from millrace.datasets.manifest import Manifest
 from millrace.datasets.progress import Progress
@@ -75,7 +76,8 @@ class DatasetLake:
         if promised != held:
             raise Corrupt(f"the manifest of commit {commit} is not what the commit promises")
         folders = await asyncio.to_thread(_folders, manifest)
-        facts = VersionFacts(commit, stored.root, stored.manifest, stored.files, stored.bytes, folders)
+        objects = await asyncio.to_thread(_objects, manifest)
+        facts = VersionFacts(commit, stored.root, stored.manifest, stored.files, stored.bytes, folders, objects)
         return facts, manifest
 
 
@@ -84,6 +86,12 @@ def _damaged(tree: Path, manifest: Manifest) -> list[str]:
         return list(manifest.paths) or [""]
     result = verify_tree(tree, manifest)
     return sorted({*result.missing, *result.extra, *result.damaged})
+
+
+def _objects(manifest: Manifest) -> int:
+    """Return the number of packs and chunks that hold the version's bytes."""
+    todo = plan(manifest, manifest.entries())
+    return len(todo.groups) + sum(len(entry.chunks) for entry in todo.chunked)
 
 
 def _folders(manifest: Manifest) -> int:

@@ -26,6 +26,7 @@ def grant_stages(run: str) -> list[dict[str, Any]]:
             "$set": {
                 f"leases.{run}": {"token": "$lease_token", "beat": 0, "hit": "$hit", "fresh": "$fresh"},
                 "uses": {"$add": ["$uses", {"$cond": ["$fresh", 1, 0]}]},
+                "heat": {"$add": [{"$ifNull": ["$heat", 0.0]}, {"$cond": ["$fresh", 1.0, 0.0]}]},
                 "hits": {"$add": ["$hits", {"$cond": [counts, 1, 0]}]},
                 "saved_bytes": {"$add": ["$saved_bytes", {"$cond": [counts, "$bytes", 0]}]},
             }

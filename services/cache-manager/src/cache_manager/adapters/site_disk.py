@@ -29,6 +29,18 @@ def prepare(root: Path, site: str) -> str | None:
     return None
 
 
+def retire(root: Path, site: str) -> None:
+    """Take away a site's mark and the folders of its own that are empty."""
+    if read_owner(root) != site:
+        return
+    for name in (VERSIONS, STAGING, TRASH):
+        for folder in [*(root / name / inner for inner in names(root / name)), root / name]:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+    (root / OWNER).unlink()
+    sync_folder(root)
+
+
 def read_owner(root: Path) -> str | None:
     """Return the site that a directory is marked for, or None."""
     document = read_json(root / OWNER)

@@ -52,6 +52,10 @@ class DiskSite:
         if problem is not None:
             raise SiteInvalid(problem, hint="give each site a directory of its own")
 
+    async def retire(self) -> None:
+        """Take the mark away and what is empty: the directory is nobody's then."""
+        await self._run(lambda: disk.retire(self.root, self.site))
+
     async def problem(self) -> str | None:
         """Return why the site cannot be used now, or None."""
         try:

@@ -8,12 +8,13 @@ import structlog
 
 from cache_manager.application import announce, metrics
 from cache_manager.application.ports import Unit
+from cache_manager.application.space import give_back
 from cache_manager.application.world import World
 from cache_manager.domain.charge import Charge
 from cache_manager.domain.entry import Entry
 from cache_manager.domain.plan import FILLING
 from cache_manager.domain.states import Move
-from cache_manager.errors import SiteUnavailable
+from cache_manager.errors import SiteDraining, SiteUnavailable
 from millrace.errors import Exhausted, MillraceError
 from millrace.leases.ports import Lease
 
@@ -29,7 +30,7 @@ async def record_failure(entry_id: str, error: MillraceError, lease: Lease, worl
         return
     metrics.FAILURES.labels(entry.site, error.code).inc()
     log.warning("work on a cache entry failed", entry=entry.id, state=entry.state.value, reason=error.message)
-    if isinstance(error, SiteUnavailable):
+    if isinstance(error, SiteUnavailable | SiteDraining):
         await _say(entry, error.message, world)
     elif entry.state not in FILLING:
         await _again(entry, error, world)
@@ -70,8 +71,7 @@ async def _give_up(entry: Entry, error: MillraceError, lease: Lease, world: Worl
 
     async def work(uow: Unit) -> None:
         await uow.guard(lease)
-        if entry.charge:
-            await uow.sites.release(entry.site, entry.charge)
+        await give_back(entry, uow)
         failed = await uow.entries.move(entry, move, **changes)
         if move is Move.FAIL:
             announce.failed(failed, uow=uow)

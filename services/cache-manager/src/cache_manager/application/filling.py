@@ -141,6 +141,8 @@ async def _confirm(entry: Entry, filled: Filled, lease: Lease, path: Path, *, se
             retry_at=None,
             fetched_bytes=filled.fetched_bytes,
             uses=entry.uses if filled.fetched_bytes == 0 else 0,
+            heat=max(1.0, entry.heat),
+            fill_seconds=seconds if filled.fetched_bytes else entry.fill_seconds,
             idle_seconds=0.0,
             ready_at=world.clock.now(),
         )

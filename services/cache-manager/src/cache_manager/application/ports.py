@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from cache_manager.domain.charge import Charge, Site
-from cache_manager.domain.entry import Asked, Cause, Desired, Entry, EvictReason, Grant
+from cache_manager.domain.charge import Charge, Quota, Site
+from cache_manager.domain.entry import Asked, Cause, Desired, Entry, EvictReason, Grant, Pin
 from cache_manager.domain.names import EntryKey
+from cache_manager.domain.retention import Rule
 from cache_manager.domain.states import Move
 from millrace.documents.ports import UnitOfWork
 from millrace.leases.ports import Lease
@@ -27,6 +28,12 @@ class Sites(Protocol):
     async def put(self, site: Site) -> Site:
         """Create a site, or change its path, capacity and origin; what is charged stays. It is prepared anew."""
 
+    async def change(self, site: str, **changes: Any) -> Site | None:
+        """Set fields of a site; None if there is no such site."""
+
+    async def remove(self, site: str) -> bool:
+        """Forget a site if nothing is charged against it; False if something is."""
+
     async def prepared(self, site: Site) -> None:
         """Record that the site's directory is marked as its own; from then on it is never marked again unasked."""
 
@@ -35,6 +42,41 @@ class Sites(Protocol):
 
     async def release(self, site: str, amount: Charge) -> None:
         """Take a promise back."""
+
+    async def correct(self, site: str, charged: Charge) -> None:
+        """Set what is charged to what the entries sum up to."""
+
+
+class Quotas(Protocol):
+    """What each project holds at each site and at all of them, and may hold."""
+
+    async def all(self, project: str | None = None) -> list[Quota]:
+        """Return the quotas of a project, or all, by id."""
+
+    async def limit(self, site: str, project: str, limit: Charge | None) -> Quota:
+        """Set or lift a project's limit at a site, or at all (`*`)."""
+
+    async def charge(self, site: str, project: str, amount: Charge) -> Quota | None:
+        """Charge a project at a site and at all sites; return the quota that has no room for it, None if all have.
+
+        What was charged before the refusal stays: the caller's transaction is to be given up then.
+        """
+
+    async def correct(self, charged: Mapping[tuple[str, str], Charge]) -> None:
+        """Set what is charged by (site, project), and 0 everywhere else."""
+
+
+class Rules(Protocol):
+    """How long unused copies stay."""
+
+    async def all(self) -> list[Rule]:
+        """Return every rule by id."""
+
+    async def put(self, rule: Rule) -> None:
+        """Create or replace a rule."""
+
+    async def remove(self, project: str, dataset: str | None) -> bool:
+        """Remove a rule; False if there is none."""
 
 
 class Entries(Protocol):
@@ -72,7 +114,7 @@ class Entries(Protocol):
         """Record progress without raising the revision; return what is wished now, None if the worker was fenced."""
 
     async def evict(self, entry: Entry, *, reason: EvictReason, only_if_wished: Desired) -> Entry | None:
-        """Mark for eviction, if it is ready, unleased, and wished as said; else None. It is wished absent then."""
+        """Mark for eviction, if it is ready, held by nobody, and wished as said; else None. Wished absent then."""
 
     async def grant(self, entry_id: str, run: str) -> tuple[Entry, Grant] | None:
         """Give a run its lease, if the entry is ready and wished present; else None. Counts hits and bytes saved."""
@@ -83,11 +125,20 @@ class Entries(Protocol):
     async def end(self, entry_id: str, run: str, grant: Grant) -> bool:
         """Remove a lease, if it has this token (and beat, unless that is -1); the idle time starts at 0."""
 
-    async def age(self, entry: Entry, seconds: float) -> None:
-        """Add to the idle time of an entry that is ready, unleased, and was not used meanwhile."""
+    async def age(self, seconds: float, decay: float) -> None:
+        """Multiply the heat of what is ready by `decay`, and add to the idle time of what nobody leases."""
 
-    async def charged(self) -> dict[str, Charge]:
-        """Return the sum of the entries' charges by site."""
+    async def pin(self, entry_id: str, name: str, pin: Pin) -> bool:
+        """Set a pin on what is wished present, and not on its way out; else False."""
+
+    async def unpin(self, entry_id: str, name: str) -> bool:
+        """Remove a pin; False if there is none of this name. The idle time starts at 0."""
+
+    async def forget(self, site: str) -> int:
+        """Remove the entries of a site that have nothing there; return how many others there are."""
+
+    async def charged(self) -> dict[tuple[str, str], Charge]:
+        """Return the sum of the entries' charges by site and project."""
 
 
 class Unit(UnitOfWork, Protocol):
@@ -95,6 +146,8 @@ class Unit(UnitOfWork, Protocol):
 
     sites: Sites
     entries: Entries
+    quotas: Quotas
+    rules: Rules
 
     async def guard(self, lease: Lease) -> None:
         """Let the transaction fail if the worker's lease is lost before it commits. Raises Fenced."""
@@ -140,6 +193,9 @@ class SiteFolder(Protocol):
         Raises:
             SiteInvalid: it belongs to another site, or cannot be used.
         """
+
+    async def retire(self) -> None:
+        """Take the mark away and what is empty: the directory is nobody's then."""
 
     async def problem(self) -> str | None:
         """Return why the site cannot be used now (an export that is not mounted), or None."""
@@ -200,6 +256,7 @@ class VersionFacts:
     files: int
     bytes: int
     folders: int
+    objects: int = 0
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from cache_manager.application.ports import Catalog, Entries, Lake, SiteFolder, Sites, Telemetry, Unit
+from cache_manager.application.ports import Catalog, Entries, Lake, Quotas, Rules, SiteFolder, Sites, Telemetry, Unit
 from cache_manager.domain.plan import Patience
 from cache_manager.errors import SiteUnavailable
 from millrace.clock import Clock
@@ -16,7 +16,7 @@ from millrace.leases.ports import Leases
 
 @dataclass(frozen=True)
 class Limits:
-    """Times of the cache, in seconds."""
+    """Times of the cache, in seconds, and the shares of a site's capacity between which pressure works."""
 
     patience: Patience = field(default_factory=Patience)
     lease: float = 90.0
@@ -24,6 +24,8 @@ class Limits:
     age_step: float = 60.0
     sweep: float = 600.0
     report: float = 0.5
+    high_mark: float = 0.9
+    low_mark: float = 0.8
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class World:
     transact: Transact[Unit]
     sites: Sites
     entries: Entries
+    quotas: Quotas
+    rules: Rules
     folders: Callable[[str], SiteFolder | None]
     lake: Lake
     catalog: Catalog
