@@ -7,10 +7,10 @@ import platform
 from dataclasses import dataclass
 
 import httpx
-from fastapi import FastAPI
 
 from cache_manager.adapters.bus_telemetry import BusTelemetry
 from cache_manager.adapters.catalog_http import HttpCatalog
+from cache_manager.adapters.grant_batches import GrantBatches
 from cache_manager.adapters.lake import DatasetLake
 from cache_manager.adapters.mongo_entries import MongoEntries
 from cache_manager.adapters.mongo_quotas import MongoQuotas
@@ -28,6 +28,7 @@ from cache_manager.domain.plan import Patience
 from cache_manager.entrypoints.bus import subscriptions
 from cache_manager.entrypoints.http import fsck_router, router
 from cache_manager.entrypoints.http_sites import router as sites_router
+from cache_manager.entrypoints.lease_door import LeaseDoor
 from cache_manager.settings import CacheManagerSettings
 from millrace.auth import Authenticator, IntrospectingAuthenticator
 from millrace.bus import Bus
@@ -78,6 +79,7 @@ class Engine:
     reconciler: Reconciler
     housekeeping: Leadership
     transactor: Transactor[CacheUnitOfWork]
+    batches: GrantBatches
 
     async def prepare(self) -> None:
         """Migrate, and define the sites that the settings name."""
@@ -111,6 +113,7 @@ class Engine:
     async def close(self) -> None:
         """Stop all work."""
         await self.attendance.close()
+        await self.batches.close()
         self.folders.close()
 
 
@@ -130,10 +133,12 @@ def assemble(
     leases = LeaseStore(database, clock=clock, ttl=settings.takeover_seconds, identity=ProcessIdentity())
     folders = SiteFolders()
     kicks = Kick()
+    entries = translating(MongoEntries(database[ENTRIES]))
+    batches = GrantBatches(entries.grant_many)
     world = World(
         transact=transactor,
         sites=translating(MongoSites(database[SITES])),
-        entries=translating(MongoEntries(database[ENTRIES])),
+        entries=entries,
         quotas=translating(MongoQuotas(database[QUOTAS])),
         rules=translating(MongoRules(database[RETENTION])),
         folders=folders.get,
@@ -144,6 +149,7 @@ def assemble(
         holder=holder or f"{platform.node()}:{os.getpid()}:{new_id()}",
         clock=clock,
         limits=limits(settings),
+        grant=batches.grant,
         kick=kicks,
     )
     attendance = Attendance(world, fills=settings.fills)
@@ -155,7 +161,7 @@ def assemble(
     reconciler = Reconciler("entries", step, interval=settings.poll_seconds, clock=clock)
     kicks.call = reconciler.kick
     housekeeping = Leadership(leases, "housekeeping", world.holder, clock=clock)
-    return Engine(settings, world, folders, attendance, reconciler, housekeeping, transactor)
+    return Engine(settings, world, folders, attendance, reconciler, housekeeping, transactor, batches)
 
 
 def build(
@@ -164,7 +170,7 @@ def build(
     *,
     authenticator: Authenticator | None = None,
     clock: Clock | None = None,
-) -> FastAPI:
+) -> LeaseDoor:
     """Return the app; its lifespan runs everything, and nothing connects before."""
     runtime = Runtime(SERVICE, clock=clock or SystemClock())
     store = open_lake(shared)
@@ -186,15 +192,21 @@ def build(
     for close in (client.close, store.close, http.aclose, engine.close):
         runtime.on_close(close)
     _run(runtime, engine, bus, relay)
+    asked = authenticator or IntrospectingAuthenticator(http, own_token=token, clock=runtime.clock)
+    return web(runtime, asked, Cache(engine.world, fixed=frozenset(site.site for site in settings.sites)))
+
+
+def web(runtime: Runtime, authenticator: Authenticator, cache: Cache) -> LeaseDoor:
+    """Return the HTTP side of a cache manager: the app behind its door."""
     app = create_app(
         "Millrace cache manager",
         runtime=runtime,
-        authenticator=authenticator or IntrospectingAuthenticator(http, own_token=token, clock=runtime.clock),
+        authenticator=authenticator,
         routers=[router, sites_router, fsck_router],
         docs=True,
     )
-    app.state.cache = Cache(engine.world, fixed=frozenset(site.site for site in settings.sites))
-    return app
+    app.state.cache = cache
+    return LeaseDoor(app, cache.world)
 
 
 def _run(runtime: Runtime, engine: Engine, bus: Bus, relay: Relay) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,11 +10,10 @@ import httpx
 import pytest
 
 from cache_manager.application.cache import Cache
-from cache_manager.entrypoints.http import fsck_router, router
-from cache_manager.entrypoints.http_sites import router as sites_router
+from cache_manager.bootstrap import web as build_web
 from millrace.auth import Principal
 from millrace.errors import Unauthenticated
-from millrace.http import ANONYMOUS_PATHS, create_app, enumerate_routes
+from millrace.http import ANONYMOUS_PATHS, enumerate_routes
 from millrace.runtime import Runtime
 
 pytestmark = pytest.mark.servers
@@ -34,23 +34,20 @@ class Names:
 @pytest.fixture
 async def web(lab: Any) -> AsyncIterator[Any]:
     manager = await lab.manager()
-    app = create_app(
-        "cache", runtime=Runtime("cache-manager"), authenticator=Names(), routers=[router, sites_router, fsck_router]
-    )
-    app.state.cache = Cache(manager.world)
-    app.state.manager = manager
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://cache") as client:
+    door = build_web(Runtime("cache-manager"), Names(), Cache(manager.world))
+    door.app.state.manager = manager
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=door), base_url="http://cache") as client:
 
         async def call(method: str, path: str, token: str = "owner", **options: Any) -> httpx.Response:
             return await client.request(method, path, headers={"authorization": f"Bearer {token}"}, **options)
 
-        call.app = app  # type: ignore[attr-defined]
+        call.app = door.app  # type: ignore[attr-defined]
         yield call
 
 
 async def test_every_route_is_guarded(web: Any) -> None:
     for guard in enumerate_routes(web.app):
-        assert guard.action is not None or guard.path in ANONYMOUS_PATHS, guard
+        assert guard.action is not None or guard.path in ANONYMOUS_PATHS | {"/openapi.json"}, guard
     assert (await web("GET", "/v1/cache/sites", "none")).status_code == 401
 
 
@@ -174,3 +171,56 @@ async def test_quotas_age_out_and_draining_over_http(web: Any) -> None:
     assert (await web("DELETE", "/v1/cache/sites/nfs-a/drain", "admin")).json()["state"] == "ready"
     assert (await web("DELETE", "/v1/cache/sites/nfs-a", "admin")).status_code == 204
     assert (await web("DELETE", "/v1/cache/sites/nfs-a", "admin")).status_code == 404
+
+
+WISH = {"run": RUN, "site": "nfs-a", "dataset": "digits", "commit": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("status", "token", "query", "body"),
+    [
+        (401, "none", "", WISH),
+        (403, "viewer", "", WISH),
+        (404, "other-owner", "", WISH),
+        (404, "owner", "", WISH),
+        (404, "owner", "?project=other", WISH),
+        (400, "owner", "?project=../x", WISH),
+        (400, "owner", "", {**WISH, "run": "a.b"}),
+        (400, "owner", "", {**WISH, "more": 1}),
+        (400, "owner", "", [1]),
+        (404, "owner", "", {**WISH, "site": "nfs-z"}),
+    ],
+)
+async def test_the_door_refuses_leases_as_the_app_does(
+    web: Any, status: int, token: str, query: str, body: Any
+) -> None:
+    through_door = await web("POST", f"/v1/cache/leases{query}", token, json=body)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=web.app), base_url="http://cache") as client:
+        headers = {"authorization": f"Bearer {token}"}
+        plain = await client.post(f"/v1/cache/leases{query}", json=body, headers=headers)
+    assert (through_door.status_code, plain.status_code) == (status, status)
+    assert through_door.headers["content-type"] == plain.headers["content-type"]
+    ignored = {"instance"}
+    assert {k: v for k, v in through_door.json().items() if k not in ignored} == {
+        k: v for k, v in plain.json().items() if k not in ignored
+    }
+    assert (await web("POST", "/v1/cache/leases", token, content=b"x" * 2_000_000)).status_code in {400, 401, 403, 413}
+
+
+async def test_grants_that_come_together_are_told_apart(lab: Any, web: Any) -> None:
+    version = await lab.version()
+    await lab.ready(web.app.state.manager, version)
+    runs = [f"01890000-0000-7000-8000-{number:012d}" for number in range(60)]
+    asked = [*runs, runs[0], runs[0]]
+    answers = await asyncio.gather(
+        *(
+            web("POST", "/v1/cache/leases", "trainer", json={**WISH, "run": run, "commit": version.commit})
+            for run in asked
+        )
+    )
+    leases = [answer.json() for answer in answers]
+    assert sorted(lease["token"] for lease in leases) == list(range(1, 63))
+    assert [lease["lease"].split(".")[3] for lease in leases] == asked
+    entry = await web.app.state.manager.world.entries.get(lab.key(version).id)
+    assert (entry.uses, entry.hits, entry.saved_bytes, len(entry.leases)) == (60, 59, 59 * 36_000, 60)
+    assert [lease["hit"] for lease in leases].count(False) == 1 + 2 * (not leases[0]["hit"])

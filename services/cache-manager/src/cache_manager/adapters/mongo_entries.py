@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pymongo import ReturnDocument
@@ -132,9 +132,14 @@ class MongoEntries:
 
     async def grant(self, entry_id: str, run: str) -> tuple[Entry, Grant] | None:
         """Give a run its lease, if the entry is ready and wished present; else None."""
+        granted = await self.grant_many(entry_id, [run])
+        return None if granted is None else (granted[0], granted[1][run])
+
+    async def grant_many(self, entry_id: str, runs: Sequence[str]) -> tuple[Entry, Mapping[str, Grant]] | None:
+        """Give several different runs their leases in one update, in their order."""
         where = {"_id": entry_id, "state": State.READY.value, "desired": "present"}
-        granted = await self._change(where, grant_stages(run))
-        return None if granted is None else (granted, granted.leases[run])
+        granted = await self._change(where, grant_stages(runs))
+        return None if granted is None else (granted, granted.leases)
 
     async def renew(self, entry_id: str, run: str, token: int) -> bool:
         """Raise the beat of a lease; False if it is gone."""

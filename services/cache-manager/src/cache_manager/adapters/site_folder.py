@@ -41,6 +41,7 @@ class DiskSite:
         self.site = site
         self.root = root
         self._pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix=f"site-{site}")
+        self._looked: tuple[float, asyncio.Future[str | None]] | None = None
 
     def close(self) -> None:
         """Let go of the threads; one that hangs in the file system is left behind."""
@@ -56,8 +57,14 @@ class DiskSite:
         """Take the mark away and what is empty: the directory is nobody's then."""
         await self._run(lambda: disk.retire(self.root, self.site))
 
-    async def problem(self) -> str | None:
-        """Return why the site cannot be used now, or None."""
+    async def problem(self, *, within: float = 0.0) -> str | None:
+        """Return why the site cannot be used now, or None, as was found up to `within` seconds ago."""
+        now = asyncio.get_running_loop().time()
+        if self._looked is None or now - self._looked[0] >= within:
+            self._looked = (now, asyncio.ensure_future(self._look()))
+        return await asyncio.shield(self._looked[1])
+
+    async def _look(self) -> str | None:
         try:
             owner = await self._run(lambda: disk.read_owner(self.root), seconds=3.0)
         except OSError as error:

@@ -119,6 +119,9 @@ class Entries(Protocol):
     async def grant(self, entry_id: str, run: str) -> tuple[Entry, Grant] | None:
         """Give a run its lease, if the entry is ready and wished present; else None. Counts hits and bytes saved."""
 
+    async def grant_many(self, entry_id: str, runs: Sequence[str]) -> tuple[Entry, Mapping[str, Grant]] | None:
+        """Give several different runs their leases in one update, in their order; otherwise like `grant`."""
+
     async def renew(self, entry_id: str, run: str, token: int) -> bool:
         """Raise the beat of a lease; False if it is gone."""
 
@@ -197,8 +200,11 @@ class SiteFolder(Protocol):
     async def retire(self) -> None:
         """Take the mark away and what is empty: the directory is nobody's then."""
 
-    async def problem(self) -> str | None:
-        """Return why the site cannot be used now (an export that is not mounted), or None."""
+    async def problem(self, *, within: float = 0.0) -> str | None:
+        """Return why the site cannot be used now (an export that is not mounted), or None.
+
+        The answer may be one that was found up to `within` seconds ago.
+        """
 
     def path(self, key: EntryKey) -> Path:
         """Return the final path of an entry's tree."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from cache_manager.application.ports import Catalog, Entries, Lake, Quotas, Rules, SiteFolder, Sites, Telemetry, Unit
+from cache_manager.domain.entry import Entry, Grant
 from cache_manager.domain.plan import Patience
 from cache_manager.errors import SiteUnavailable
 from millrace.clock import Clock
@@ -45,12 +46,13 @@ class World:
     holder: str
     clock: Clock
     limits: Limits
+    grant: Callable[[str, str], Awaitable[tuple[Entry, Grant] | None]]
     kick: Callable[[], None] = lambda: None
     rests: Beats = field(default_factory=Beats)
     grants: Beats = field(default_factory=Beats)
 
-    async def folder(self, site: str) -> SiteFolder:
-        """Return the folder of a site that can be used now.
+    async def folder(self, site: str, *, within: float = 0.0) -> SiteFolder:
+        """Return the folder of a site that can be used now, as was found up to `within` seconds ago.
 
         Raises:
             SiteUnavailable: no such site is configured, or its directory is away.
@@ -58,6 +60,6 @@ class World:
         folder = self.folders(site)
         if folder is None:
             raise SiteUnavailable(f"no cache site {site} is configured", hint=f"PUT /v1/cache/sites/{site} makes it")
-        if (problem := await folder.problem()) is not None:
+        if (problem := await folder.problem(within=within)) is not None:
             raise SiteUnavailable(f"site {site}: {problem}")
         return folder
