@@ -225,6 +225,14 @@ class Calls(Generic[R]):
         """Return why an entry is as it is, who holds it, and when it would go."""
         return self.do(Call("GET", _path("cache", "entries", entry, "why")))
 
+    def scrub(self, entry: str) -> R:
+        """Ask for every byte of a copy to be read again."""
+        return self.do(Call("POST", _path("cache", "entries", entry, "scrub"), body={}))
+
+    def scrub_site(self, site: str) -> R:
+        """Ask for every byte at a site to be read again."""
+        return self.do(Call("POST", _path("cache", "sites", site, "scrub"), body={}))
+
     def pin(self, entry: str, pin: str = "manual", reason: str = "") -> R:
         """Keep an entry whatever happens, until the pin of this name is removed."""
         return self.do(Call("PUT", _path("cache", "entries", entry, "pins", pin), body={"reason": reason}))

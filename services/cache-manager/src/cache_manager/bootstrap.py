@@ -22,6 +22,7 @@ from cache_manager.application.cache import Cache
 from cache_manager.application.housekeeping import Housekeeper
 from cache_manager.application.ports import Catalog, Telemetry, Unit
 from cache_manager.application.reconcile import Attendance
+from cache_manager.application.scrubbing import Scrubber
 from cache_manager.application.sites import DefineSite, define_site
 from cache_manager.application.world import Limits, World
 from cache_manager.domain.plan import Patience
@@ -64,6 +65,9 @@ def limits(settings: CacheManagerSettings) -> Limits:
         age_step=settings.age_step_seconds,
         sweep=settings.sweep_seconds,
         high_mark=settings.high_mark,
+        scrub=settings.scrub_seconds,
+        sample=settings.sample_seconds,
+        scrub_rate=settings.scrub_bytes_per_second,
         low_mark=min(settings.low_mark, settings.high_mark),
     )
 
@@ -78,6 +82,7 @@ class Engine:
     attendance: Attendance
     reconciler: Reconciler
     housekeeping: Leadership
+    scrubbing: Leadership
     transactor: Transactor[CacheUnitOfWork]
     batches: GrantBatches
 
@@ -161,7 +166,8 @@ def assemble(
     reconciler = Reconciler("entries", step, interval=settings.poll_seconds, clock=clock)
     kicks.call = reconciler.kick
     housekeeping = Leadership(leases, "housekeeping", world.holder, clock=clock)
-    return Engine(settings, world, folders, attendance, reconciler, housekeeping, transactor, batches)
+    scrubbing = Leadership(leases, "scrubbing", world.holder, clock=clock)
+    return Engine(settings, world, folders, attendance, reconciler, housekeeping, scrubbing, transactor, batches)
 
 
 def build(
@@ -218,9 +224,14 @@ def _run(runtime: Runtime, engine: Engine, bus: Bus, relay: Relay) -> None:
         await engine.folders.refresh(engine.world.sites)
         await engine.housekeeping.run(Housekeeper(engine.world).run)
 
+    async def scrub() -> None:
+        await engine.folders.refresh(engine.world.sites)
+        await engine.scrubbing.run(Scrubber(engine.world).run)
+
     async def sites() -> str | None:
         return "; ".join(f"{site}: {why}" for site, why in engine.folders.problems.items()) or None
 
     runtime.add_task("housekeeping", keep_house, after=prepared)
+    runtime.add_task("scrubbing", scrub, after=prepared)
     runtime.add_check("sites", sites)
     relay_events(runtime, bus, relay, after=prepared)

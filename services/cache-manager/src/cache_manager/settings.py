@@ -59,6 +59,11 @@ class CacheManagerSettings(ServiceSettings):
     high_mark: float = Field(default=0.9, gt=0, le=1, description="part of a site above which pressure evicts")
     low_mark: float = Field(default=0.8, gt=0, le=1, description="part of a site down to which it does")
     sweep_seconds: float = Field(default=600.0, gt=0)
+    scrub_seconds: float = Field(default=7 * 86_400.0, gt=0, description="every byte is read again this often")
+    sample_seconds: float = Field(default=3_600.0, gt=0, description="a part of each copy is read again this often")
+    scrub_bytes_per_second: float = Field(
+        default=50e6, gt=0, description="at most; a tenth of the link is a good value"
+    )
     poll_seconds: float = Field(default=1.0, gt=0, description="longest pause of the reconciler")
     first_retry_seconds: float = Field(default=1.0, gt=0)
     last_retry_seconds: float = Field(default=300.0, gt=0)

@@ -103,6 +103,23 @@ def unpin(ref: Ref, site: Site, name: PinName = "manual", project: Project = DEF
     report(client.unpin(entry["id"], name), f"{shown} at {site} has no pin {name} any more", as_json=as_json)
 
 
+@app.command("scrub")
+def scrub(
+    site: Site,
+    ref: Annotated[str | None, typer.Argument(metavar="[DATASET[@VERSION]]", help="without it: all there")] = None,
+    project: Project = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Read every byte again, in the background; what is damaged is set aside and fetched again."""
+    client = catalog(project)
+    if ref is None:
+        asked = client.scrub_site(site)
+        report(asked, f"{asked['entries']} copies at {site} will be read again", as_json=as_json)
+        return
+    shown, entry = _known(client, ref, site)
+    report(client.scrub(entry["id"]), f"{shown} at {site} will be read again", as_json=as_json)
+
+
 @app.command("plan")
 def plan(
     ref: Ref,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from pymongo import ReturnDocument
@@ -155,6 +156,20 @@ class MongoEntries:
         change = {"$unset": {f"leases.{run}": ""}, "$set": {"idle_seconds": 0.0}}
         result = await self._entries.update_one(where, change, session=self._session)
         return result.matched_count == 1
+
+    async def scrubbed(self, entry: Entry, *, position: int, ended: datetime | None) -> None:
+        """Record how far the scrub of an entry is, and that it is through, if it is ready as it was."""
+        where = {"_id": entry.id, "state": State.READY.value, "token": entry.token}
+        fields: dict[str, Any] = {"scrub_position": position}
+        if ended is not None:
+            fields |= {"scrubbed_at": ended, "scrub_wanted": False}
+        await self._entries.update_one(where, {"$set": fields}, session=self._session)
+
+    async def want_scrub(self, where: Mapping[str, Any]) -> int:
+        """Ask for a scrub of the ready entries whose fields equal `where`; return how many there are."""
+        query = {**_query(where), "state": State.READY.value}
+        change = {"$set": {"scrub_wanted": True, "scrub_position": 0}}
+        return (await self._entries.update_many(query, change, session=self._session)).matched_count
 
     async def age(self, seconds: float, decay: float) -> None:
         """Multiply the heat of what is ready by `decay`, and add to the idle time of what nobody leases."""

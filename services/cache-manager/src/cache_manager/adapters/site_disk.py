@@ -7,12 +7,13 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 MARKER = "_READY"
 OWNER = ".millrace-site"
-VERSIONS, STAGING, TRASH = "v", ".staging", ".trash"
+VERSIONS, STAGING, TRASH, QUARANTINE = "v", ".staging", ".trash", ".quarantine"
 FOLDER_MODE = 0o750
 MAX_MARKER_BYTES = 64 * 1024
 
@@ -33,7 +34,7 @@ def retire(root: Path, site: str) -> None:
     """Take away a site's mark and the folders of its own that are empty."""
     if read_owner(root) != site:
         return
-    for name in (VERSIONS, STAGING, TRASH):
+    for name in (VERSIONS, STAGING, TRASH, QUARANTINE):
         for folder in [*(root / name / inner for inner in names(root / name)), root / name]:
             with contextlib.suppress(OSError):
                 folder.rmdir()
@@ -143,6 +144,42 @@ def measure(tree: Path) -> tuple[int, int]:
         size -= marker.lstat().st_size
         files -= 1
     return files, size
+
+
+def weigh(tree: Path, paths: Sequence[str]) -> tuple[int, int]:
+    """Return bytes and inodes of those files at `paths` that are there, with a folder for each and one for all."""
+    size = count = 0
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            size += (tree / path).lstat().st_size
+            count += 2
+    return size, count + 1 if count else 0
+
+
+def set_aside(tree: Path, paths: Sequence[str], target: Path | None) -> None:
+    """Move files of a tree below the new folder `target`, a folder with a number for each; or delete them."""
+    if target is not None:
+        target.mkdir(mode=FOLDER_MODE, parents=True)
+    for number, path in enumerate(paths):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if target is None:
+                (tree / path).unlink()
+            else:
+                (target / str(number)).mkdir(mode=FOLDER_MODE)
+                (tree / path).rename(target / str(number) / Path(path).name)
+            sync_folder((tree / path).parent)
+
+
+def put_back(staged: Path, tree: Path) -> None:
+    """Move each staged file to its place in a tree, replacing what is there, and sync the folders."""
+    for current, _, files in os.walk(staged, followlinks=False):
+        there = tree / os.path.relpath(current, staged)
+        if files:
+            there.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            for name in files:
+                (Path(current) / name).replace(there / name)
+            sync_folder(there)
+    shutil.rmtree(staged, ignore_errors=True)
 
 
 def link_tree(source: Path, target: Path) -> None:

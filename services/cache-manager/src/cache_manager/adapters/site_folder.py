@@ -4,13 +4,14 @@
 <root>/v/<project>/<commit>/        a published tree, with `_READY` at its top
 <root>/.staging/<entry>.<token>/    being built by the holder of that token
 <root>/.trash/<entry>.<id>/         left its final path, waits to be deleted
+<root>/.quarantine/<entry>.<id>/    files that were found damaged, kept for whoever wants to know why
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cache_manager.adapters import site_disk as disk
 from cache_manager.application.ports import Found, Marker
+from cache_manager.domain.charge import Charge
 from cache_manager.domain.names import EntryKey
 from cache_manager.errors import SiteInvalid
 from millrace.clock import new_id
@@ -130,6 +132,23 @@ class DiskSite:
 
         await self._run(work, seconds=LONG_SECONDS)
 
+    async def weigh(self, key: EntryKey, paths: Sequence[str]) -> Charge:
+        """Return the room that those of the files at `paths` take which are there."""
+        return Charge(*await self._run(lambda: disk.weigh(self.path(key), paths), seconds=LONG_SECONDS))
+
+    async def set_aside(self, key: EntryKey, paths: Sequence[str], *, keep: bool) -> None:
+        """Move files of the tree at the final path into the quarantine, or delete them."""
+        target = self.root / disk.QUARANTINE / f"{key.id}.{new_id()}" if keep else None
+        await self._run(lambda: disk.set_aside(self.path(key), paths, target), seconds=LONG_SECONDS)
+
+    async def put_back(self, key: EntryKey, token: int) -> None:
+        """Move the staged files of `token` to their places in the tree at the final path, each at once, durably."""
+        await self._run(lambda: disk.put_back(self.staging(key, token), self.path(key)), seconds=LONG_SECONDS)
+
+    async def forget_aside(self, key: EntryKey) -> None:
+        """Delete what the quarantine holds of an entry."""
+        await self._delete_of(key, disk.QUARANTINE)
+
     async def trash(self, key: EntryKey) -> bool:
         """Rename the tree at the final path into the trash; False if there is none."""
         target = self.root / disk.TRASH / f"{key.id}.{new_id()}"
@@ -152,8 +171,8 @@ class DiskSite:
         await self._delete_of(key, disk.TRASH)
 
     async def remove(self, area: str, name: str) -> None:
-        """Delete one name of `.staging` or `.trash`."""
-        if area not in {disk.STAGING, disk.TRASH} or "/" in name or name in {".", ".."}:
+        """Delete one name of `.staging`, `.trash` or `.quarantine`."""
+        if area not in {disk.STAGING, disk.TRASH, disk.QUARANTINE} or "/" in name or name in {".", ".."}:
             raise SiteInvalid(f"nothing is removed from {area[:40]!r}")
         await self._run(lambda: disk.delete(self.root / area / name), seconds=LONG_SECONDS)
 
@@ -163,7 +182,8 @@ class DiskSite:
         def work() -> Found:
             versions = self.root / disk.VERSIONS
             trees = [(project, commit) for project in disk.names(versions) for commit in disk.names(versions / project)]
-            return Found(trees, disk.names(self.root / disk.STAGING), disk.names(self.root / disk.TRASH))
+            areas = [disk.names(self.root / area) for area in (disk.STAGING, disk.TRASH, disk.QUARANTINE)]
+            return Found(trees, *areas)
 
         return await self._run(work)
 

@@ -20,7 +20,7 @@ from cache_manager.domain.names import EntryKey, parse_entry
 from cache_manager.domain.states import PUBLISHED, State
 from cache_manager.errors import EntryNotFound, Pinned, SiteDraining, SiteInUse, SiteNotFound
 from millrace.clock import new_id
-from millrace.errors import MillraceError
+from millrace.errors import Conflict, MillraceError
 
 PRESENT = tuple(state for state in State if state is not State.ABSENT)
 
@@ -128,6 +128,27 @@ class Cache:
         entry = await self.world.transact(work)
         self.world.kick()
         return await self._shown(entry)
+
+    async def scrub(self, entry_id: str, project: str, cause: Cause) -> dict[str, Any]:
+        """Ask for a scrub of an entry."""
+        entry = await self._entry(entry_id, project)
+        count = await self._scrub({"_id": entry.id}, f"cache:{entry.id}", project, cause.principal or "")
+        if not count:
+            raise Conflict(f"{entry.id} is {entry.state.value}; only what is READY can be read again")
+        return await self.get_entry(entry_id, project)
+
+    async def scrub_site(self, site: str, principal: str) -> dict[str, Any]:
+        """Ask for a scrub of everything at a site."""
+        if await self.world.sites.get(site) is None:
+            raise _no_site(site)
+        return {"site": site, "entries": await self._scrub({"site": site}, f"site:{site}", "default", principal)}
+
+    async def _scrub(self, where: dict[str, Any], what: str, project: str, principal: str) -> int:
+        async def work(uow: Unit) -> int:
+            uow.audit(principal, "cache.scrub", what, project, {})
+            return await uow.entries.want_scrub(where)
+
+        return await self.world.transact(work)
 
     async def request_present(
         self, site: str, project: str, dataset: str, reference: str, cause: Cause

@@ -29,6 +29,8 @@ async def fill(entry: Entry, lease: Lease, world: World) -> None:
     started = world.clock.monotonic()
     folder = await world.folder(entry.site)
     facts = await world.lake.facts(entry.project, entry.commit)
+    if entry.charge:  # a copy taken back from the trash is charged with itself only
+        await folder.forget_aside(entry.key)
     reserved = await reserve(entry, facts, lease, world)
     if reserved is None:
         return

@@ -52,6 +52,7 @@ async def delete(entry: Entry, lease: Lease, world: World) -> None:
     folder = await world.folder(entry.site)
     await fp("evict.E4.before")
     await folder.empty(entry.key)
+    await folder.forget_aside(entry.key)
     await fp("evict.E4.after")
     await _end(entry, Move.DELETE, lease, world)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -128,6 +129,12 @@ class Entries(Protocol):
     async def end(self, entry_id: str, run: str, grant: Grant) -> bool:
         """Remove a lease, if it has this token (and beat, unless that is -1); the idle time starts at 0."""
 
+    async def scrubbed(self, entry: Entry, *, position: int, ended: datetime | None) -> None:
+        """Record how far the scrub of an entry is, and that it is through, if it is ready as it was."""
+
+    async def want_scrub(self, where: Mapping[str, Any]) -> int:
+        """Ask for a scrub of the ready entries whose fields equal `where`; return how many there are."""
+
     async def age(self, seconds: float, decay: float) -> None:
         """Multiply the heat of what is ready by `decay`, and add to the idle time of what nobody leases."""
 
@@ -178,11 +185,12 @@ class Marker:
 
 @dataclass(frozen=True)
 class Found:
-    """What lies on a site: published trees, and the names in `.staging` and `.trash`."""
+    """What lies on a site: published trees, and the names in `.staging`, `.trash` and `.quarantine`."""
 
     trees: Sequence[tuple[str, str]]
     staging: Sequence[str]
     trash: Sequence[str]
+    aside: Sequence[str] = ()
 
 
 class SiteFolder(Protocol):
@@ -233,6 +241,18 @@ class SiteFolder(Protocol):
     async def link(self, key: EntryKey, token: int) -> None:
         """Give the staging folder hard links to the files of the tree at the final path, if there is one."""
 
+    async def weigh(self, key: EntryKey, paths: Sequence[str]) -> Charge:
+        """Return the room that those of the files at `paths` take which are there."""
+
+    async def set_aside(self, key: EntryKey, paths: Sequence[str], *, keep: bool) -> None:
+        """Move files of the tree at the final path into the quarantine, or delete them."""
+
+    async def put_back(self, key: EntryKey, token: int) -> None:
+        """Move the staged files of `token` to their places in the tree at the final path, each at once, durably."""
+
+    async def forget_aside(self, key: EntryKey) -> None:
+        """Delete what the quarantine holds of an entry."""
+
     async def trash(self, key: EntryKey) -> bool:
         """Rename the tree at the final path into the trash; False if there is none."""
 
@@ -243,7 +263,7 @@ class SiteFolder(Protocol):
         """Delete what the trash holds of an entry: the marker first, then slowly."""
 
     async def remove(self, area: str, name: str) -> None:
-        """Delete one name of `.staging` or `.trash`."""
+        """Delete one name of `.staging`, `.trash` or `.quarantine`."""
 
     async def found(self) -> Found:
         """List what lies on the site."""
@@ -275,6 +295,15 @@ class Filled:
     fetched_bytes: int
 
 
+@dataclass(frozen=True)
+class Checked:
+    """What reading a part of a tree found. `next`: the file to go on with, None at the end."""
+
+    next: int | None
+    bytes: int
+    damaged: Sequence[str]
+
+
 class Lake(Protocol):
     """Dataset versions in the object store."""
 
@@ -292,6 +321,15 @@ class Lake(Protocol):
 
     async def damaged(self, project: str, facts: VersionFacts, tree: Path) -> list[str]:
         """Return the paths below `tree` whose bytes are not the version's: missing, different, or not part of it."""
+
+    async def check(self, project: str, facts: VersionFacts, tree: Path, start: int, size: int) -> Checked:
+        """Read files of a tree again, from the given one on (in the manifest's order), until `size` bytes were read."""
+
+    async def mend(self, project: str, facts: VersionFacts, paths: Sequence[str], target: Path) -> int:
+        """Write those files of the version that are at `paths` below the new folder `target`, verified and durable.
+
+        Return the bytes that came from the lake. Raises like `fill`.
+        """
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,10 @@ class Sweep:
             await self._tree(key, entries.get(key.id), folder)
         await self._staging(found, entries, folder)
         await self._trash(found, entries, folder)
+        for name in found.aside:
+            entry = entries.get(name.rpartition(".")[0])
+            if entry is None or not entry.charge:
+                await folder.remove(".quarantine", name)
         for entry in entries.values():
             if entry.state is State.READY:
                 await self._ready(entry, folder)

@@ -42,6 +42,7 @@ def entry(entry: Entry, path: str | None) -> dict[str, Any]:
         "fill_seconds": round(entry.fill_seconds, 3),
         "tree_root": entry.tree_root or None,
         "idle_seconds": round(entry.idle_seconds, 1),
+        "scrubbed_at": entry.scrubbed_at.isoformat() if entry.scrubbed_at else None,
         "attempts": entry.attempts,
         "retry_at": entry.retry_at.isoformat() if entry.retry_at else None,
         "ready_at": entry.ready_at.isoformat() if entry.ready_at else None,

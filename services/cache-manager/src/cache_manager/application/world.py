@@ -17,7 +17,10 @@ from millrace.leases.ports import Leases
 
 @dataclass(frozen=True)
 class Limits:
-    """Times of the cache, in seconds, and the shares of a site's capacity between which pressure works."""
+    """Times of the cache, in seconds, and the shares of a site's capacity between which pressure works.
+
+    `scrub_rate` is in bytes a second.
+    """
 
     patience: Patience = field(default_factory=Patience)
     lease: float = 90.0
@@ -27,6 +30,9 @@ class Limits:
     report: float = 0.5
     high_mark: float = 0.9
     low_mark: float = 0.8
+    scrub: float = 7 * 86_400.0
+    sample: float = 3_600.0
+    scrub_rate: float = 50e6
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,9 @@ class Entry:
     idle_seconds: float = 0.0
     fill_seconds: float = 0.0
     evict_reason: EvictReason = "cleared"
+    scrub_wanted: bool = False
+    scrub_position: int = 0
+    scrubbed_at: datetime | None = None
     created_at: datetime | None = None
     ready_at: datetime | None = None
 

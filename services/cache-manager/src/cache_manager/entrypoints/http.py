@@ -124,6 +124,12 @@ async def delete_pin(
     return await cache.unpin(entry, project, pin, cause_of(principal))
 
 
+@router.post("/entries/{entry}/scrub", status_code=202)
+async def post_scrub(entry: Id, principal: Writer, cache: Here, project: ProjectName = "default") -> dict[str, Any]:
+    """Read every byte of a copy again, soon; what is damaged is replaced from the lake."""
+    return await cache.scrub(entry, project, cause_of(principal))
+
+
 @router.post("/leases")
 async def post_lease(
     body: LeaseBody, principal: Writer, cache: Here, project: ProjectName = "default"

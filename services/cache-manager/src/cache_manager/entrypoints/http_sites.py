@@ -86,6 +86,12 @@ async def delete_drain(site: Name, principal: SiteAdmin, cache: Here) -> dict[st
     return await cache.drain_site(site, principal.id, draining=False)
 
 
+@router.post("/sites/{site}/scrub", status_code=202)
+async def post_site_scrub(site: Name, principal: SiteAdmin, cache: Here) -> dict[str, Any]:
+    """Read every byte of every copy at a site again, one after the other."""
+    return await cache.scrub_site(site, principal.id)
+
+
 @router.get("/quotas")
 async def list_quotas(_: Reader, cache: Here, project: ProjectName = "default") -> dict[str, Any]:
     """List what the project holds and may hold, by site and at all (`*`)."""
