@@ -66,6 +66,7 @@ def test_sites_quotas_and_rules_are_changed(gateway: Any) -> None:
     gateway.answers["PUT", "/v1/cache/age-out"] = {"dataset": "plants", "seconds": 3_600.0}
     gateway.answers["DELETE", "/v1/cache/age-out"] = {}
     gateway.answers["GET", "/v1/cache/age-out"] = {"items": [], "sites": {"nfs-b": 60.0}, "default_seconds": 86_400.0}
+    gateway.answers["PUT", "/v1/cache/prefetch/nightly"] = gateway.answers["DELETE", "/v1/cache/prefetch/nightly"] = {}
     for line in (
         "sites add nfs-b /mnt/b --gb 4000 --age-out-days 2",
         "sites drain nfs-b",
@@ -75,5 +76,7 @@ def test_sites_quotas_and_rules_are_changed(gateway: Any) -> None:
         "age-out set --hours 1 plants",
         "age-out rm plants",
         "age-out ls",
+        "prefetch set nightly --on schedule -d plants -s nfs-b --at 03:30",
+        "prefetch rm nightly",
     ):
         assert main(["cache", *line.split()]) == 0, line

@@ -312,7 +312,7 @@ async def processes(
         await made.kill(pid)
 
 
-def _keys(server: Any, bucket: str) -> dict[str, str]:
+def _keys(server: Any, bucket: str) -> dict[str, Any]:
     return {
         "endpoint": server.endpoint,
         "bucket": bucket,

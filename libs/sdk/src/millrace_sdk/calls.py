@@ -216,6 +216,18 @@ class Calls(Generic[R]):
         """Clear a version from a site."""
         return self.do(Call("DELETE", _path("cache", "entries", entry)))
 
+    def prefetches(self) -> R:
+        """List the project's prefetch rules."""
+        return self.do(Call("GET", _path("cache", "prefetch")))
+
+    def set_prefetch(self, rule: str, body: Mapping[str, Any]) -> R:
+        """Create or replace a prefetch rule."""
+        return self.do(Call("PUT", _path("cache", "prefetch", rule), body=dict(body)))
+
+    def remove_prefetch(self, rule: str) -> R:
+        """Remove a prefetch rule."""
+        return self.do(Call("DELETE", _path("cache", "prefetch", rule)))
+
     def cache_plan(self, dataset: str, version: str | int = "latest", site: str | None = None) -> R:
         """Return what it would take to cache a version at each site, or at one, without doing it."""
         params = {"dataset": dataset, "version": version, **({} if site is None else {"site": site})}

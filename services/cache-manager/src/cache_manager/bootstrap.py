@@ -13,10 +13,11 @@ from cache_manager.adapters.catalog_http import HttpCatalog
 from cache_manager.adapters.grant_batches import GrantBatches
 from cache_manager.adapters.lake import DatasetLake
 from cache_manager.adapters.mongo_entries import MongoEntries
+from cache_manager.adapters.mongo_prefetch import MongoPrefetches
 from cache_manager.adapters.mongo_quotas import MongoQuotas
 from cache_manager.adapters.mongo_rules import MongoRules
 from cache_manager.adapters.mongo_sites import MongoSites
-from cache_manager.adapters.mongo_unit import ENTRIES, MIGRATIONS, QUOTAS, RETENTION, SITES, CacheUnitOfWork
+from cache_manager.adapters.mongo_unit import ENTRIES, MIGRATIONS, PREFETCH, QUOTAS, RETENTION, SITES, CacheUnitOfWork
 from cache_manager.adapters.site_folders import SiteFolders
 from cache_manager.application.cache import Cache
 from cache_manager.application.housekeeping import Housekeeper
@@ -28,6 +29,7 @@ from cache_manager.application.world import Limits, World
 from cache_manager.domain.plan import Patience
 from cache_manager.entrypoints.bus import subscriptions
 from cache_manager.entrypoints.http import fsck_router, router
+from cache_manager.entrypoints.http_prefetch import router as prefetch_router
 from cache_manager.entrypoints.http_sites import router as sites_router
 from cache_manager.entrypoints.lease_door import LeaseDoor
 from cache_manager.settings import CacheManagerSettings
@@ -146,6 +148,7 @@ def assemble(
         entries=entries,
         quotas=translating(MongoQuotas(database[QUOTAS])),
         rules=translating(MongoRules(database[RETENTION])),
+        prefetches=translating(MongoPrefetches(database[PREFETCH])),
         folders=folders.get,
         lake=DatasetLake(store, transfers=settings.transfers),
         catalog=catalog,
@@ -208,7 +211,7 @@ def web(runtime: Runtime, authenticator: Authenticator, cache: Cache) -> LeaseDo
         "Millrace cache manager",
         runtime=runtime,
         authenticator=authenticator,
-        routers=[router, sites_router, fsck_router],
+        routers=[router, sites_router, prefetch_router, fsck_router],
         docs=True,
     )
     app.state.cache = cache

@@ -224,3 +224,27 @@ async def test_grants_that_come_together_are_told_apart(lab: Any, web: Any) -> N
     entry = await web.app.state.manager.world.entries.get(lab.key(version).id)
     assert (entry.uses, entry.hits, entry.saved_bytes, len(entry.leases)) == (60, 59, 59 * 36_000, 60)
     assert [lease["hit"] for lease in leases].count(False) == 1 + 2 * (not leases[0]["hit"])
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, {"trigger": "commit", "dataset": "digits", "site": "nfs-a"}),
+        (200, {"trigger": "run"}),
+        (200, {"trigger": "schedule", "dataset": "digits", "site": "nfs-a", "at": "03:30"}),
+        (400, {"trigger": "commit", "dataset": "digits"}),
+        (400, {"trigger": "run", "site": "nfs-a"}),
+        (400, {"trigger": "schedule", "dataset": "digits", "site": "nfs-a"}),
+        (400, {"trigger": "schedule", "dataset": "digits", "site": "nfs-a", "at": "25:00"}),
+        (400, {"trigger": "schedule", "site": "nfs-a", "at": "03:30"}),
+        (400, {"trigger": "commit", "site": "nfs-a", "every_seconds": 3600}),
+    ],
+)
+async def test_prefetch_rules_over_http(web: Any, status: int, body: dict[str, Any]) -> None:
+    assert (await web("PUT", "/v1/cache/prefetch/nightly", "trainer", json=body)).status_code in {400, 403}
+    assert (await web("PUT", "/v1/cache/prefetch/nightly", "deployer", json=body)).status_code == status
+    found = (await web("GET", "/v1/cache/prefetch", "viewer")).json()["items"]
+    assert [rule["name"] for rule in found] == ["nightly"] * (status == 200)
+    assert (await web("GET", "/v1/cache/prefetch?project=other", "other-viewer")).json()["items"] == []
+    expected = 204 if status == 200 else 404
+    assert (await web("DELETE", "/v1/cache/prefetch/nightly", "deployer")).status_code == expected

@@ -9,7 +9,7 @@ import typer
 
 from millrace.clock import SystemClock
 from millrace.errors import Conflict, DeadlineExceeded, NotFound
-from millrace_sdk.cli.cache_rules import age_out, quota
+from millrace_sdk.cli.cache_rules import age_out, prefetch, quota
 from millrace_sdk.cli.cache_sites import app as sites
 from millrace_sdk.cli.common import DEFAULT, AsJson, Project, Timeout, Wait, catalog, split_ref
 from millrace_sdk.cli.output import print_facts, print_json, print_table, report, size
@@ -25,6 +25,7 @@ OPTION_COLUMNS = ("site", "verdict", "to fetch", "requests", "seconds", "victims
 app.add_typer(sites, name="sites")
 app.add_typer(quota, name="quota")
 app.add_typer(age_out, name="age-out")
+app.add_typer(prefetch, name="prefetch")
 
 
 @app.command("ls")

@@ -1,4 +1,4 @@
-"""`millrace cache quota` and `millrace cache age-out`: how much a project may hold, and how long unused copies stay."""
+"""`millrace cache quota|age-out|prefetch`: how much a project may hold, how long copies stay, what is brought early."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ quota = typer.Typer(
 age_out = typer.Typer(
     help="How long unused copies stay.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
 )
+prefetch = typer.Typer(
+    help="What is brought before anybody asks.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
+)
+RuleName = Annotated[str, typer.Argument(metavar="RULE", help="the rule's name")]
 AtSite = Annotated[str | None, typer.Option("--site", "-s", help="at this site; without it, at all together")]
 OfDataset = Annotated[str | None, typer.Argument(metavar="[DATASET]", help="a dataset; without it, the whole project")]
 
@@ -86,3 +90,40 @@ def age_out_set(
 def age_out_rm(dataset: OfDataset = None, project: Project = DEFAULT) -> None:
     """Remove a rule; the next wider one applies again."""
     catalog(project).unset_age_out(dataset)
+
+
+@prefetch.command("ls")
+def prefetch_ls(project: Project = DEFAULT, as_json: AsJson = False) -> None:
+    """List the project's rules."""
+    found = catalog(project).prefetches()
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (it["name"], it["trigger"], it["dataset"] or "any", it["site"], it["at"] or it["every_seconds"], it["last"])
+        for it in found["items"]
+    ]
+    print_table(rows, ("rule", "on", "dataset", "site", "schedule", "last"), empty="no prefetch rules")
+
+
+@prefetch.command("set")
+def prefetch_set(
+    rule: RuleName,
+    on: Annotated[str, typer.Option("--on", help="commit, run or schedule")],
+    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="without it: any")] = None,
+    site: Annotated[str | None, typer.Option("--site", "-s", help="where to; a run names its own")] = None,
+    hours: Annotated[float | None, typer.Option("--every-hours", min=0.02)] = None,
+    at: Annotated[str | None, typer.Option("--at", help="daily, HH:MM in UTC")] = None,
+    project: Project = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Bring versions when they are committed, when a run asks for them, or on a schedule."""
+    every = None if hours is None else hours * HOUR
+    body = {"trigger": on, "dataset": dataset, "site": site, "every_seconds": every, "at": at}
+    report(catalog(project).set_prefetch(rule, body), f"prefetch rule {rule} is set", as_json=as_json)
+
+
+@prefetch.command("rm")
+def prefetch_rm(rule: RuleName, project: Project = DEFAULT) -> None:
+    """Remove a rule."""
+    catalog(project).remove_prefetch(rule)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import structlog
 
 from cache_manager.application import metrics
+from cache_manager.application.prefetching import run_schedules
 from cache_manager.application.pressing import relieve
 from cache_manager.application.sweep import Sweep
 from cache_manager.application.world import World
@@ -50,6 +51,7 @@ class Housekeeper:
             self._aged = now
         for site in await world.sites.all():
             await (drain(site, world) if site.draining else relieve(site, world))
+        await run_schedules(world)
         await observe(world)
 
 

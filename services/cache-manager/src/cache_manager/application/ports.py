@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from cache_manager.domain.charge import Charge, Quota, Site
 from cache_manager.domain.entry import Asked, Cause, Desired, Entry, EvictReason, Grant, Pin
 from cache_manager.domain.names import EntryKey
+from cache_manager.domain.prefetch import Prefetch
 from cache_manager.domain.retention import Rule
 from cache_manager.domain.states import Move
 from millrace.documents.ports import UnitOfWork
@@ -78,6 +79,22 @@ class Rules(Protocol):
 
     async def remove(self, project: str, dataset: str | None) -> bool:
         """Remove a rule; False if there is none."""
+
+
+class Prefetches(Protocol):
+    """What is brought before anybody asks."""
+
+    async def all(self, project: str | None = None) -> list[Prefetch]:
+        """Return the rules of a project, or all, by id."""
+
+    async def put(self, rule: Prefetch) -> None:
+        """Create or replace a rule; one that is replaced begins its schedule anew."""
+
+    async def remove(self, project: str, name: str) -> bool:
+        """Remove a rule; False if there is none."""
+
+    async def acted(self, rule: Prefetch, at: datetime) -> bool:
+        """Record that a rule acts now, unless it did meanwhile or is another one."""
 
 
 class Entries(Protocol):
@@ -158,6 +175,7 @@ class Unit(UnitOfWork, Protocol):
     entries: Entries
     quotas: Quotas
     rules: Rules
+    prefetches: Prefetches
 
     async def guard(self, lease: Lease) -> None:
         """Let the transaction fail if the worker's lease is lost before it commits. Raises Fenced."""

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from cache_manager.application.ports import Catalog, Entries, Lake, Quotas, Rules, SiteFolder, Sites, Telemetry, Unit
+from cache_manager.application.ports import (
+    Catalog,
+    Entries,
+    Lake,
+    Prefetches,
+    Quotas,
+    Rules,
+    SiteFolder,
+    Sites,
+    Telemetry,
+    Unit,
+)
 from cache_manager.domain.entry import Entry, Grant
 from cache_manager.domain.plan import Patience
 from cache_manager.errors import SiteUnavailable
@@ -44,6 +55,7 @@ class World:
     entries: Entries
     quotas: Quotas
     rules: Rules
+    prefetches: Prefetches
     folders: Callable[[str], SiteFolder | None]
     lake: Lake
     catalog: Catalog
