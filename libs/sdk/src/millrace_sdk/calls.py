@@ -207,8 +207,13 @@ class Calls(Generic[R]):
         """List what is cached where."""
         return self.do(Call("GET", _path("cache", "entries"), params))
 
-    def cache(self, site: str, dataset: str, version: int) -> R:
-        """Ask for a version at a site."""
+    def probe_site(self, site: str, read_bytes_per_second: float, open_seconds: float) -> R:
+        """Send what a compute node measured at its mount of a site."""
+        body = {"read_bytes_per_second": read_bytes_per_second, "open_seconds": open_seconds}
+        return self.do(Call("POST", _path("cache", "sites", site, "probes"), body=body))
+
+    def cache(self, site: str | None, dataset: str, version: int) -> R:
+        """Ask for a version at a site; None: where a run would have read it soonest."""
         body = {"site": site, "dataset": dataset, "version": version}
         return self.do(Call("POST", _path("cache", "entries"), body=body))
 

@@ -67,6 +67,7 @@ def limits(settings: CacheManagerSettings) -> Limits:
         age_step=settings.age_step_seconds,
         sweep=settings.sweep_seconds,
         high_mark=settings.high_mark,
+        probe=settings.probe_seconds,
         scrub=settings.scrub_seconds,
         sample=settings.sample_seconds,
         scrub_rate=settings.scrub_bytes_per_second,

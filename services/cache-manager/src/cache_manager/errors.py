@@ -79,6 +79,12 @@ class RuleNotFound(NotFound):
     code = "cache-rule-not-found"
 
 
+class NoSiteError(Conflict):
+    """No site can take the version."""
+
+    code = "cache-no-site"
+
+
 class NoRoomError(Exhausted):
     """A reservation found no room; `quota` is the one that is full, None if it is the site."""
 

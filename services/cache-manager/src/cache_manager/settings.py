@@ -59,6 +59,7 @@ class CacheManagerSettings(ServiceSettings):
     high_mark: float = Field(default=0.9, gt=0, le=1, description="part of a site above which pressure evicts")
     low_mark: float = Field(default=0.8, gt=0, le=1, description="part of a site down to which it does")
     sweep_seconds: float = Field(default=600.0, gt=0)
+    probe_seconds: float = Field(default=600.0, gt=0, description="pause between measurements of the sites")
     scrub_seconds: float = Field(default=7 * 86_400.0, gt=0, description="every byte is read again this often")
     sample_seconds: float = Field(default=3_600.0, gt=0, description="a part of each copy is read again this often")
     scrub_bytes_per_second: float = Field(

@@ -56,17 +56,20 @@ def ls(project: Project = DEFAULT, as_json: AsJson = False) -> None:
 @app.command("add")
 def add(
     ref: Ref,
-    site: Site,
+    site: Annotated[
+        str | None, typer.Option("--site", "-s", help="without it: where a run would read it soonest")
+    ] = None,
     project: Project = DEFAULT,
     wait: Wait = False,
     timeout: Timeout = 600,
     as_json: AsJson = False,
 ) -> None:
-    """Bring a version to a site."""
+    """Bring a version to a site, or to the best one."""
     client = catalog(project)
     name, wanted = split_ref(ref)
     version = client.version(name, wanted)
     entry = client.cache(site, name, version["version"])
+    site = entry["site"]
     if wait:
         entry = _wait(client, site, version["commit"], timeout)
     report(entry, f"{name}@{version['version']} at {site}: {entry['state'].lower()}", as_json=as_json)

@@ -6,6 +6,7 @@ from typing import Any
 
 from cache_manager.domain.charge import Charge, Site
 from cache_manager.domain.entry import Asked, Cause, Entry, Grant, Pin
+from cache_manager.domain.links import Links, Rate
 from cache_manager.domain.states import State
 
 SCHEMA_VERSION = 2
@@ -69,6 +70,7 @@ def site_from(document: dict[str, Any]) -> Site:
         prepared=document["prepared"],
         draining=document.get("draining", False),
         age_out=document.get("age_out"),
+        links=Links(**{name: Rate(**rate) for name, rate in document.get("links", {}).items()}),
         revision=document["revision"],
         created_at=document["created_at"],
     )

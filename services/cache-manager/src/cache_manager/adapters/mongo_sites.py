@@ -9,6 +9,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 
 from cache_manager.adapters.entry_codec import SCHEMA_VERSION, site_from, value
 from cache_manager.domain.charge import Charge, Site
+from cache_manager.domain.links import DEFAULTS, WEIGHT, Measure
 from millrace.documents.indexes import Collection
 
 EVERY_PROJECT = "*"
@@ -40,6 +41,7 @@ class MongoSites:
                     "capacity": value(site.capacity),
                     "origin": site.origin,
                     "age_out": site.age_out,
+                    **{f"links.{name}.label": getattr(site.links, name).label for name in DEFAULTS},
                     "prepared": False,
                     "schema_version": SCHEMA_VERSION,
                 },
@@ -47,6 +49,7 @@ class MongoSites:
                     "project": EVERY_PROJECT,
                     "charged": value(Charge()),
                     "draining": False,
+                    **{f"links.{name}.{part}": 0 for name in DEFAULTS for part in ("value", "samples")},
                     "created_at": site.created_at,
                 },
                 "$inc": {"revision": 1},
@@ -68,6 +71,17 @@ class MongoSites:
             session=self._session,
         )
         return None if changed is None else site_from(changed)
+
+    async def sample(self, site: str, measure: Measure, value: float) -> None:
+        """Let a sample count in a moving average."""
+        old, count = f"$links.{measure}.value", f"$links.{measure}.samples"
+        mixed = {"$add": [{"$multiply": [old, 1 - WEIGHT]}, value * WEIGHT]}
+        seen = {"$gt": [{"$ifNull": [count, 0]}, 0]}
+        fields = {
+            f"links.{measure}.value": {"$cond": [seen, mixed, value]},
+            f"links.{measure}.samples": {"$add": [{"$ifNull": [count, 0]}, 1]},
+        }
+        await self._sites.update_one({"_id": site}, [{"$set": fields}], session=self._session)
 
     async def remove(self, site: str) -> bool:
         """Forget a site if nothing is charged against it; False if something is."""

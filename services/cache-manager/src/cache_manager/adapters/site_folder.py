@@ -26,6 +26,7 @@ from cache_manager.domain.names import EntryKey
 from cache_manager.errors import SiteInvalid
 from millrace.clock import new_id
 from millrace.errors import DeadlineExceeded
+from millrace.proximity import Proximity, probe
 
 T = TypeVar("T")
 
@@ -131,6 +132,10 @@ class DiskSite:
                 disk.link_tree(self.path(key), self.staging(key, token))
 
         await self._run(work, seconds=LONG_SECONDS)
+
+    async def probe(self) -> Proximity | None:
+        """Measure how fast published files are read here, within bounds; None if there are none."""
+        return await self._run(lambda: probe(self.root / disk.VERSIONS), seconds=60.0)
 
     async def weigh(self, key: EntryKey, paths: Sequence[str]) -> Charge:
         """Return the room that those of the files at `paths` take which are there."""

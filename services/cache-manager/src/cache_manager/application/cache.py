@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cache_manager.application import views
-from cache_manager.application.explaining import ranked, why
+from cache_manager.application.explaining import best, ranked, why
 from cache_manager.application.fsck import fsck
 from cache_manager.application.pins import PinEntry, pin_entry, unpin_entry
 from cache_manager.application.ports import Unit
@@ -151,20 +151,20 @@ class Cache:
         return await self.world.transact(work)
 
     async def request_present(
-        self, site: str, project: str, dataset: str, reference: str, cause: Cause
+        self, site: str | None, project: str, dataset: str, reference: str, cause: Cause
     ) -> dict[str, Any]:
-        """Ask for a version to be cached.
+        """Ask for a version to be cached: at a site, or at the best one.
 
         Raises:
             SiteNotFound, NotFound: no such site, dataset or version.
             SiteDraining: nothing new comes to it.
+            NoSiteError: no site can take it.
         """
-        found = await self.world.sites.get(site)
-        if found is None:
-            raise _no_site(site)
-        if found.draining:
-            raise SiteDraining(f"site {site} is being drained", hint="name another site, or end the draining")
+        if site is not None:
+            await self._open(site)
         known = await self.world.catalog.version(project, dataset, reference)
+        if site is None:
+            site = await best(project, known.commit, self.world)
         key = EntryKey(site, project, known.commit)
         entry = await self._wish(key, known.dataset, known.version, "present", cause)
         return await self._shown(entry)
@@ -210,6 +210,19 @@ class Cache:
 
     async def _shown(self, entry: Entry) -> dict[str, Any]:
         return views.entry(entry, _path(entry, await self.world.sites.get(entry.site)))
+
+    async def _open(self, site: str) -> None:
+        found = await self.world.sites.get(site)
+        if found is None:
+            raise _no_site(site)
+        if found.draining:
+            raise SiteDraining(f"site {site} is being drained", hint="name another site, or end the draining")
+
+    async def sample(self, site: str, read: float, opening: float) -> None:
+        """Let what a compute node measured count."""
+        await self._open(site)
+        await self.world.sites.sample(site, "read", read)
+        await self.world.sites.sample(site, "open", opening)
 
     async def _problem(self, site: str) -> str | None:
         folder = self.world.folders(site)

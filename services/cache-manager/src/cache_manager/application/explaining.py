@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cache_manager.application import views
-from cache_manager.application.options import option
+from cache_manager.application.options import Option, option
 from cache_manager.application.space import quotas_of
 from cache_manager.application.world import World
 from cache_manager.domain.entry import Entry
@@ -13,6 +13,7 @@ from cache_manager.domain.names import EntryKey
 from cache_manager.domain.retention import Retention
 from cache_manager.domain.score import order, refetch_seconds, score
 from cache_manager.domain.states import PUBLISHED, State
+from cache_manager.errors import NoSiteError
 from millrace.errors import MillraceError
 
 
@@ -81,6 +82,24 @@ async def _sites(entry: Entry, world: World) -> list[dict[str, Any]]:
 
 async def ranked(project: str, commit: str, world: World, *, site: str | None = None) -> list[dict[str, Any]]:
     """Return what it would take to have a version at each site (or at one), the best first."""
+    return [it.shown() for it in await options(project, commit, world, site=site)]
+
+
+async def options(project: str, commit: str, world: World, *, site: str | None = None) -> list[Option]:
+    """Return the sites for a version: those that can take it first, and of them the quickest."""
     sites = [it for it in await world.sites.all() if site is None or it.id == site]
     found = [await option(EntryKey(it.id, project, commit), it, world) for it in sites]
-    return [it.shown() for it in sorted(found, key=lambda it: (not it.usable, it.seconds, it.site))]
+    return sorted(found, key=lambda it: (not it.usable, it.seconds, it.site))
+
+
+async def best(project: str, commit: str, world: World) -> str:
+    """Return the site where a run would have read a version soonest.
+
+    Raises:
+        NoSiteError: none can take it; says why, site by site.
+    """
+    found = await options(project, commit, world)
+    if not found or not found[0].usable:
+        reasons = "; ".join(f"{it.site}: {it.reason}" for it in found) or "there are no sites"
+        raise NoSiteError(f"no site can take it: {reasons}", hint="`millrace cache plan` says more")
+    return found[0].site

@@ -23,6 +23,9 @@ from millrace.leases.ports import Lease
 
 log = structlog.get_logger(__name__)
 
+SAMPLE_BYTES = 4 * 1024 * 1024
+"""Fewer bytes say nothing about a link."""
+
 
 async def fill(entry: Entry, lease: Lease, world: World) -> None:
     """Bring the version to its final path, or leave the entry waiting for room."""
@@ -157,5 +160,7 @@ async def _confirm(entry: Entry, filled: Filled, lease: Lease, path: Path, *, se
     ready = await world.transact(work)
     await fp("fill.C10.after")
     metrics.SECONDS.labels(entry.site).observe(seconds)
+    if filled.fetched_bytes >= SAMPLE_BYTES and seconds > 0:
+        await world.sites.sample(entry.site, "lake", filled.fetched_bytes / seconds)
     await world.telemetry.progress(ready)
     log.info("cached", entry=entry.id, files=entry.files, bytes=entry.bytes, fetched=filled.fetched_bytes)

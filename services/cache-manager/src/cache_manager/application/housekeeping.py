@@ -11,6 +11,7 @@ from cache_manager.application.sweep import Sweep
 from cache_manager.application.world import World
 from cache_manager.domain.charge import Site
 from cache_manager.domain.entry import Entry
+from cache_manager.domain.links import DEFAULTS
 from cache_manager.domain.retention import Retention
 from cache_manager.domain.score import decay
 from cache_manager.domain.states import PUBLISHED, State
@@ -28,7 +29,7 @@ class Housekeeper:
     def __init__(self, world: World) -> None:
         self._world = world
         self._sweep = Sweep(world)
-        self._swept = float("-inf")
+        self._swept = self._probed = float("-inf")
         self._aged = world.clock.monotonic()
 
     async def run(self, _lease: Lease) -> None:
@@ -52,6 +53,9 @@ class Housekeeper:
         for site in await world.sites.all():
             await (drain(site, world) if site.draining else relieve(site, world))
         await run_schedules(world)
+        if now - self._probed >= world.limits.probe:
+            self._probed = now
+            await probe_sites(world)
         await observe(world)
 
 
@@ -80,6 +84,16 @@ async def drain(site: Site, world: World) -> None:
             world.kick()
 
 
+async def probe_sites(world: World) -> None:
+    """Measure how near each site is to this process; compute nodes send their own measurements."""
+    for site in await world.sites.all():
+        folder = world.folders(site.id)
+        found = None if folder is None or await folder.problem() is not None else await folder.probe()
+        if found is not None:
+            await world.sites.sample(site.id, "read", found.read_bytes_per_second)
+            await world.sites.sample(site.id, "open", found.open_seconds)
+
+
 async def observe(world: World) -> None:
     """Set the gauges of room, entries and leases."""
     for site in await world.sites.all():
@@ -95,6 +109,8 @@ def _show(site: Site, entries: list[Entry]) -> None:
         "capacity": site.capacity.bytes,
     }
     metrics.announce(site.id)
+    for name, default in DEFAULTS.items():
+        metrics.LINKS.labels(site.id, name).set(getattr(site.links, name).best(default))
     for kind, amount in amounts.items():
         metrics.BYTES.labels(site.id, kind).set(amount)
     metrics.INODES.labels(site.id, "charged").set(site.charged.inodes)

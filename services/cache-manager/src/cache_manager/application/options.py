@@ -12,7 +12,7 @@ from cache_manager.application.world import World
 from cache_manager.domain.charge import EVERY_SITE, Charge, Quota, Site
 from cache_manager.domain.entry import Entry
 from cache_manager.domain.names import EntryKey
-from cache_manager.domain.score import GUESSED_RATE, victims
+from cache_manager.domain.score import victims
 from cache_manager.domain.states import PUBLISHED, State
 
 Verdict = Literal["ready", "under way", "fits", "evicts", "waits", "never", "draining", "unreachable"]
@@ -22,7 +22,10 @@ USABLE = frozenset({"ready", "under way", "fits", "evicts"})
 
 @dataclass(frozen=True)
 class Option:
-    """A site for a version. `missing` bytes would come from the lake in `objects` requests and `seconds`."""
+    """A site for a version. `missing` bytes would come from the lake in `objects` requests.
+
+    `seconds`: to fetch them, and for a run to read everything once.
+    """
 
     site: str
     verdict: Verdict
@@ -66,9 +69,10 @@ async def option(key: EntryKey, site: Site, world: World) -> Option:
     problem = "not opened by this process yet" if folder is None else await folder.problem()
     if problem is not None:
         return Option(site.id, "unreachable", problem, need, need.bytes, facts.objects, 0.0)
+    running = site.links.run_seconds(facts.bytes, facts.files)
     if entry is not None and entry.desired == "present" and entry.state in PUBLISHED:
-        return Option(site.id, "ready", "its copy is complete", need, 0, 0, 0.0)
-    seconds = need.bytes / GUESSED_RATE
+        return Option(site.id, "ready", "its copy is complete", need, 0, 0, running)
+    seconds = site.links.fetch_seconds(need.bytes) + running
     verdict, reason, gone = await _room(key, entry, need, site, world)
     return Option(site.id, verdict, reason, need, need.bytes, facts.objects, seconds, gone)
 

@@ -10,12 +10,14 @@ from typing import Any, Protocol
 
 from cache_manager.domain.charge import Charge, Quota, Site
 from cache_manager.domain.entry import Asked, Cause, Desired, Entry, EvictReason, Grant, Pin
+from cache_manager.domain.links import Measure
 from cache_manager.domain.names import EntryKey
 from cache_manager.domain.prefetch import Prefetch
 from cache_manager.domain.retention import Rule
 from cache_manager.domain.states import Move
 from millrace.documents.ports import UnitOfWork
 from millrace.leases.ports import Lease
+from millrace.proximity import Proximity
 
 
 class Sites(Protocol):
@@ -32,6 +34,9 @@ class Sites(Protocol):
 
     async def change(self, site: str, **changes: Any) -> Site | None:
         """Set fields of a site; None if there is no such site."""
+
+    async def sample(self, site: str, measure: Measure, value: float) -> None:
+        """Let a sample count in a moving average: bytes a second, or seconds."""
 
     async def remove(self, site: str) -> bool:
         """Forget a site if nothing is charged against it; False if something is."""
@@ -258,6 +263,9 @@ class SiteFolder(Protocol):
 
     async def link(self, key: EntryKey, token: int) -> None:
         """Give the staging folder hard links to the files of the tree at the final path, if there is one."""
+
+    async def probe(self) -> Proximity | None:
+        """Measure how fast published files are read here, within bounds; None if there are none."""
 
     async def weigh(self, key: EntryKey, paths: Sequence[str]) -> Charge:
         """Return the room that those of the files at `paths` take which are there."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from cache_manager.application.ports import Unit
 from cache_manager.domain.charge import Charge, Site
+from cache_manager.domain.links import Links, Measure, Rate
 from cache_manager.errors import SiteInUse, SiteInvalid, SiteNotFound
 from millrace.clock import Clock
 
@@ -28,6 +30,7 @@ class DefineSite:
     capacity_inodes: int = DEFAULT_INODES
     origin: str = "api"
     age_out: float | None = None
+    labels: Mapping[Measure, float] = field(default_factory=dict)
 
 
 async def define_site(cmd: DefineSite, *, uow: Unit, clock: Clock) -> Site:
@@ -52,6 +55,7 @@ async def define_site(cmd: DefineSite, *, uow: Unit, clock: Clock) -> Site:
             capacity=capacity,
             origin=cmd.origin,
             age_out=cmd.age_out,
+            links=Links(**{name: Rate(label=label) for name, label in cmd.labels.items()}),
             created_at=clock.now(),
         )
     )

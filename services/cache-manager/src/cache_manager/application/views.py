@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from cache_manager.domain.charge import Quota, Site
 from cache_manager.domain.entry import Entry
+from cache_manager.domain.links import DEFAULTS
 from cache_manager.domain.names import LeaseName
 from cache_manager.domain.retention import Rule
 from cache_manager.domain.states import PUBLISHED, State
@@ -88,6 +90,7 @@ def site(site: Site, entries: list[Entry], project: str, problem: str | None) ->
         "free_bytes": site.free.bytes,
         "free_inodes": site.free.inodes,
         "age_out_seconds": site.age_out,
+        "links": {name: asdict(getattr(site.links, name)) for name in DEFAULTS},
         "entries": sum(entry.state is not State.ABSENT for entry in own),
         "saved_bytes": sum(entry.saved_bytes for entry in own),
         "hits": sum(entry.hits for entry in own),

@@ -41,6 +41,7 @@ class Limits:
     report: float = 0.5
     high_mark: float = 0.9
     low_mark: float = 0.8
+    probe: float = 600.0
     scrub: float = 7 * 86_400.0
     sample: float = 3_600.0
     scrub_rate: float = 50e6

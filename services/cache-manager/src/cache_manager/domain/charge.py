@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from cache_manager.domain.links import Links
 from cache_manager.domain.names import EntryKey
 
 
@@ -45,6 +46,7 @@ class Site:
     prepared: bool = False
     draining: bool = False
     age_out: float | None = None
+    links: Links = field(default_factory=Links)
     revision: int = 1
     created_at: datetime | None = None
 

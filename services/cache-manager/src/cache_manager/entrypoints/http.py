@@ -21,7 +21,7 @@ fsck_router = APIRouter(tags=["operations"])
 class EntryBody(Body):
     """What should be cached: a version by number or commit."""
 
-    site: ResourceName
+    site: ResourceName | None = Field(default=None, description="none: where a run would have read it soonest")
     dataset: ResourceName
     version: int | None = Field(default=None, ge=1, lt=2**31)
     commit: Digest | None = None

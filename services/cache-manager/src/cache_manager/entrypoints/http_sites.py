@@ -11,8 +11,9 @@ from pydantic import Field
 from cache_manager.application.policy import CachePolicy
 from cache_manager.application.sites import DEFAULT_INODES, MAX_AGE, DefineSite
 from cache_manager.domain.charge import EVERY_SITE, Charge
+from cache_manager.domain.links import Measure
 from cache_manager.domain.retention import Rule
-from cache_manager.entrypoints.http_common import Body, Here, Name, PolicyMaker, Reader, SiteAdmin
+from cache_manager.entrypoints.http_common import Body, Here, Name, PolicyMaker, Prober, Reader, SiteAdmin
 from millrace.events.names import NAME_PATTERN, ResourceName
 from millrace.http import ProjectName
 
@@ -28,6 +29,26 @@ class SiteBody(Body):
     capacity_bytes: int = Field(gt=0, lt=MAX_AMOUNT)
     capacity_inodes: int = Field(default=DEFAULT_INODES, gt=0, lt=MAX_AMOUNT)
     age_out_seconds: float | None = Field(default=None, gt=0, le=MAX_AGE, description="None: the service's own rule")
+    lake_bytes_per_second: float | None = Field(default=None, gt=0, lt=1e15, description="until it is measured")
+    read_bytes_per_second: float | None = Field(default=None, gt=0, lt=1e15, description="until it is measured")
+    open_seconds: float | None = Field(default=None, gt=0, lt=3_600, description="until it is measured")
+
+    @property
+    def labels(self) -> dict[Measure, float]:
+        """Return what people say of the site's links."""
+        said: dict[Measure, float | None] = {
+            "lake": self.lake_bytes_per_second,
+            "read": self.read_bytes_per_second,
+            "open": self.open_seconds,
+        }
+        return {name: value for name, value in said.items() if value is not None}
+
+
+class ProbeBody(Body):
+    """What a compute node measured at its mount of a site."""
+
+    read_bytes_per_second: float = Field(gt=0, lt=1e15)
+    open_seconds: float = Field(ge=0, lt=3_600)
 
 
 class QuotaBody(Body):
@@ -63,7 +84,14 @@ async def list_sites(_: Reader, cache: Here, project: ProjectName = "default") -
 @router.put("/sites/{site}")
 async def put_site(site: Name, body: SiteBody, principal: SiteAdmin, cache: Here) -> dict[str, Any]:
     """Create a site, or change its path (if it is empty), capacity and age-out."""
-    cmd = DefineSite(site, body.path, body.capacity_bytes, body.capacity_inodes, age_out=body.age_out_seconds)
+    cmd = DefineSite(
+        site,
+        body.path,
+        body.capacity_bytes,
+        body.capacity_inodes,
+        age_out=body.age_out_seconds,
+        labels=body.labels,
+    )
     return await cache.define_site(cmd, principal.id)
 
 
@@ -90,6 +118,13 @@ async def delete_drain(site: Name, principal: SiteAdmin, cache: Here) -> dict[st
 async def post_site_scrub(site: Name, principal: SiteAdmin, cache: Here) -> dict[str, Any]:
     """Read every byte of every copy at a site again, one after the other."""
     return await cache.scrub_site(site, principal.id)
+
+
+@router.post("/sites/{site}/probes", status_code=204)
+async def post_probe(site: Name, body: ProbeBody, _: Prober, cache: Here) -> Response:
+    """Let what a compute node measured at its mount count."""
+    await cache.sample(site, body.read_bytes_per_second, body.open_seconds)
+    return Response(status_code=204)
 
 
 @router.get("/quotas")
