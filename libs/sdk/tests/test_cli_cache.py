@@ -51,6 +51,11 @@ def test_why_names_holders_and_other_sites(known: Any, capsys: pytest.CaptureFix
     assert "nfs-b" in shown
 
 
+def test_a_folder_is_adopted(known: Any) -> None:
+    known.answers["POST", "/v1/cache/adoptions"] = {**ENTRY, "state": "QUEUED"}
+    assert main(["cache", "adopt", "/mnt/nfs/plants", "plants@3", "-s", "nfs-a"]) == 0
+
+
 def test_a_plan_lists_the_sites(known: Any, capsys: pytest.CaptureFixture[str]) -> None:
     known.answers["GET", "/v1/cache/plan"] = {"sites": WHY["sites"]}
     assert main(["cache", "plan", "plants@3"]) == 0

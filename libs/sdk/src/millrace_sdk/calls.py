@@ -217,6 +217,11 @@ class Calls(Generic[R]):
         body = {"site": site, "dataset": dataset, "version": version}
         return self.do(Call("POST", _path("cache", "entries"), body=body))
 
+    def adopt(self, path: str, site: str, dataset: str, version: int) -> R:
+        """Make a folder near the compute a version's copy; only what differs comes from the lake."""
+        body = {"path": path, "site": site, "dataset": dataset, "version": version}
+        return self.do(Call("POST", _path("cache", "adoptions"), body=body))
+
     def clear(self, entry: str) -> R:
         """Clear a version from a site."""
         return self.do(Call("DELETE", _path("cache", "entries", entry)))

@@ -75,6 +75,26 @@ def add(
     report(entry, f"{name}@{version['version']} at {site}: {entry['state'].lower()}", as_json=as_json)
 
 
+@app.command("adopt")
+def adopt(
+    path: Annotated[str, typer.Argument(help="a folder as the cache manager's machine sees it")],
+    ref: Ref,
+    site: Site,
+    project: Project = DEFAULT,
+    wait: Wait = False,
+    timeout: Timeout = 600,
+    as_json: AsJson = False,
+) -> None:
+    """Make a folder that lies at a site already a version's copy; only what differs comes from the lake."""
+    client = catalog(project)
+    name, wanted = split_ref(ref)
+    version = client.version(name, wanted)
+    entry = client.adopt(path, site, name, version["version"])
+    if wait:
+        entry = _wait(client, site, version["commit"], timeout)
+    report(entry, f"{name}@{version['version']} at {site}: {entry['state'].lower()}", as_json=as_json)
+
+
 @app.command("clear")
 def clear(ref: Ref, site: Site, project: Project = DEFAULT, as_json: AsJson = False) -> None:
     """Remove a version from a site: as soon as no run uses it; refused while it is pinned."""

@@ -86,6 +86,12 @@ class MongoEntries:
             )
         return result.matched_count == 1
 
+    async def adopt_from(self, entry_id: str, path: str) -> bool:
+        """Let the next fill take files from a folder; False if the copy is there already."""
+        where = {"_id": entry_id, "state": {"$nin": [State.READY.value, State.REPAIRING.value]}}
+        result = await self._entries.update_one(where, {"$set": {"adopt_from": path}}, session=self._session)
+        return result.matched_count == 1
+
     async def claim(self, entry_id: str, token: int) -> Entry | None:
         """Record a worker's token, unless a higher one was seen; return the entry as it is then."""
         return await self._change({"_id": entry_id, "token": {"$lte": token}}, {"$set": {"token": token}})

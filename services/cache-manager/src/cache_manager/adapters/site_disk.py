@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -182,8 +183,22 @@ def put_back(staged: Path, tree: Path) -> None:
     shutil.rmtree(staged, ignore_errors=True)
 
 
-def link_tree(source: Path, target: Path) -> None:
-    """Give `target` hard links to the regular files of `source`, its marker left out."""
+def foreign_folder(path: Path, root: Path) -> bool:
+    """Return whether `path` is a readable folder, and no part of what the site below `root` manages."""
+    try:
+        real = path.resolve(strict=True)
+    except OSError:
+        return False
+    own = [root.resolve() / name for name in (VERSIONS, STAGING, TRASH, QUARANTINE)]
+    apart = not any(real.is_relative_to(area) or area.is_relative_to(real) for area in own)
+    return apart and real.is_dir() and os.access(real, os.R_OK | os.X_OK)
+
+
+def link_tree(source: Path, target: Path, *, tolerant: bool = False) -> None:
+    """Give `target` hard links to the regular files of `source`, its marker left out.
+
+    `tolerant`: files that cannot be linked (another file system, another owner, too many links) are left out.
+    """
     target.mkdir(mode=FOLDER_MODE, exist_ok=True)
     for current, folders, files in os.walk(source, followlinks=False):
         there = target / os.path.relpath(current, source)
@@ -194,4 +209,8 @@ def link_tree(source: Path, target: Path) -> None:
             path = Path(current) / name
             if path.is_symlink() or not path.is_file() or (name == MARKER and Path(current) == source):
                 continue
-            os.link(path, there / name, follow_symlinks=False)
+            try:
+                os.link(path, there / name, follow_symlinks=False)
+            except OSError as error:
+                if not tolerant or error.errno not in {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK}:
+                    raise

@@ -154,6 +154,15 @@ class DiskSite:
         """Delete what the quarantine holds of an entry."""
         await self._delete_of(key, disk.QUARANTINE)
 
+    async def holds(self, path: str) -> bool:
+        """Return whether `path` is a folder that this process can read, outside of what the site manages itself."""
+        return await self._run(lambda: disk.foreign_folder(Path(path), self.root))
+
+    async def link_from(self, path: str, key: EntryKey, token: int) -> None:
+        """Give the staging folder hard links to the files of a folder; what cannot be linked is left out."""
+        target = self.staging(key, token)
+        await self._run(lambda: disk.link_tree(Path(path), target, tolerant=True), seconds=LONG_SECONDS)
+
     async def trash(self, key: EntryKey) -> bool:
         """Rename the tree at the final path into the trash; False if there is none."""
         target = self.root / disk.TRASH / f"{key.id}.{new_id()}"

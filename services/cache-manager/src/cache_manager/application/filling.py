@@ -87,6 +87,8 @@ async def build(
     await fp("fill.C2.before")
     if anew:
         await folder.begin(entry.key)
+    if anew and entry.adopt_from and await folder.holds(entry.adopt_from):
+        await folder.link_from(entry.adopt_from, entry.key, lease.token)
     target: Path = folder.staging(entry.key, lease.token)
     progress = Progress(facts.bytes)
     filled = await reported(entry, progress, world.lake.fill(entry.project, facts, target, progress), world)
@@ -149,6 +151,7 @@ async def _confirm(entry: Entry, filled: Filled, lease: Lease, path: Path, *, se
             heat=max(1.0, entry.heat),
             fill_seconds=seconds if filled.fetched_bytes else entry.fill_seconds,
             idle_seconds=0.0,
+            adopt_from="",
             ready_at=world.clock.now(),
         )
         await fp("fill.C11.before")

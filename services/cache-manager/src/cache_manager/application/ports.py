@@ -120,6 +120,9 @@ class Entries(Protocol):
     async def wish(self, entry_id: str, desired: Desired, asked: Asked, cause: Cause) -> bool:
         """Record what should be, unless a newer wish was recorded before. A wish for a FAILED entry queues it again."""
 
+    async def adopt_from(self, entry_id: str, path: str) -> bool:
+        """Let the next fill take files from a folder; False if the copy is there already."""
+
     async def claim(self, entry_id: str, token: int) -> Entry | None:
         """Record a worker's token, unless a higher one was seen; return the entry as it is then."""
 
@@ -278,6 +281,12 @@ class SiteFolder(Protocol):
 
     async def forget_aside(self, key: EntryKey) -> None:
         """Delete what the quarantine holds of an entry."""
+
+    async def holds(self, path: str) -> bool:
+        """Return whether `path` is a folder that this process can read, outside of what the site manages itself."""
+
+    async def link_from(self, path: str, key: EntryKey, token: int) -> None:
+        """Give the staging folder hard links to the files of a folder; what cannot be linked is left out."""
 
     async def trash(self, key: EntryKey) -> bool:
         """Rename the tree at the final path into the trash; False if there is none."""

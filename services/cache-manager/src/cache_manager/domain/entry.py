@@ -94,6 +94,7 @@ class Entry:
     idle_seconds: float = 0.0
     fill_seconds: float = 0.0
     evict_reason: EvictReason = "cleared"
+    adopt_from: str = ""
     scrub_wanted: bool = False
     scrub_position: int = 0
     scrubbed_at: datetime | None = None

@@ -8,12 +8,13 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import Field
 
+from cache_manager.application.adopting import adopt_tree
 from cache_manager.application.policy import CachePolicy
 from cache_manager.application.sites import DEFAULT_INODES, MAX_AGE, DefineSite
 from cache_manager.domain.charge import EVERY_SITE, Charge
 from cache_manager.domain.links import Measure
 from cache_manager.domain.retention import Rule
-from cache_manager.entrypoints.http_common import Body, Here, Name, PolicyMaker, Prober, Reader, SiteAdmin
+from cache_manager.entrypoints.http_common import Body, Here, Name, PolicyMaker, Prober, Reader, SiteAdmin, cause_of
 from millrace.events.names import NAME_PATTERN, ResourceName
 from millrace.http import ProjectName
 
@@ -42,6 +43,15 @@ class SiteBody(Body):
             "open": self.open_seconds,
         }
         return {name: value for name, value in said.items() if value is not None}
+
+
+class AdoptBody(Body):
+    """A folder near the compute that holds a version's files, or most of them."""
+
+    path: str = Field(min_length=2, max_length=1_024, description="as the cache manager's machine sees it")
+    site: ResourceName
+    dataset: ResourceName
+    version: int = Field(ge=1, lt=2**31)
 
 
 class ProbeBody(Body):
@@ -118,6 +128,22 @@ async def delete_drain(site: Name, principal: SiteAdmin, cache: Here) -> dict[st
 async def post_site_scrub(site: Name, principal: SiteAdmin, cache: Here) -> dict[str, Any]:
     """Read every byte of every copy at a site again, one after the other."""
     return await cache.scrub_site(site, principal.id)
+
+
+@router.post("/adoptions", status_code=202)
+async def post_adoption(
+    body: AdoptBody, principal: SiteAdmin, cache: Here, project: ProjectName = "default"
+) -> dict[str, Any]:
+    """Make a folder's files a version's copy: hashed, linked into place; only what differs comes from the lake."""
+    return await adopt_tree(
+        body.path,
+        body.site,
+        project,
+        body.dataset,
+        str(body.version),
+        cause=cause_of(principal),
+        world=cache.world,
+    )
 
 
 @router.post("/sites/{site}/probes", status_code=204)
