@@ -97,7 +97,7 @@ async def probe_sites(world: World) -> None:
 async def observe(world: World) -> None:
     """Set the gauges of room, entries and leases."""
     for site in await world.sites.all():
-        _show(site, await world.entries.find({"site": site.id}))
+        _show(site, await world.entries.find({"site": site.id}, limit=100_000))
 
 
 def _show(site: Site, entries: list[Entry]) -> None:
@@ -117,5 +117,6 @@ def _show(site: Site, entries: list[Entry]) -> None:
     metrics.INODES.labels(site.id, "free").set(site.free.inodes)
     metrics.INODES.labels(site.id, "capacity").set(site.capacity.inodes)
     metrics.LEASES.labels(site.id).set(sum(len(entry.leases) for entry in entries))
+    metrics.PINS.labels(site.id).set(sum(len(entry.pins) for entry in entries))
     for state in State:
         metrics.ENTRIES.labels(site.id, state.value).set(sum(entry.state is state for entry in entries))

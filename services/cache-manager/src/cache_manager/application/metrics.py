@@ -22,6 +22,7 @@ SCRUB_ERRORS = Counter("millrace_cache_scrub_errors", "Damaged files that readin
 REPAIRED = Counter("millrace_cache_repaired_files", "Files that were replaced from the lake", ["site"])
 LINKS = Gauge("millrace_cache_link", "Measured bytes a second (lake, read), seconds to open a file", ["site", "link"])
 LEASES = Gauge("millrace_cache_leases", "Leases in force", ["site"])
+PINS = Gauge("millrace_cache_pins", "Pins in force", ["site"])
 BYTES = Gauge("millrace_cache_bytes", "Bytes by what they are: used, reserved, free, capacity", ["site", "kind"])
 INODES = Gauge("millrace_cache_inodes", "Inodes by what they are: charged, free, capacity", ["site", "kind"])
 ENTRIES = Gauge("millrace_cache_entries", "Entries by state", ["site", "state"])
