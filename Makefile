@@ -92,9 +92,10 @@ bench: bench-data $(READY) ## benchmarks beside their peers, in interleaved runs
 	@$(BIN)/python benchmarks/loop.py
 
 .PHONY: faults
-faults: $(READY) ## the demo under chaos, then with the broker wiped (minutes)
+faults: $(READY) ## the demo under chaos, then with the broker wiped; then five minutes of cache faults
 	@$(MAKE) --no-print-directory demo CHAOS=1
 	@$(MAKE) --no-print-directory demo WIPE=1
+	@MILLRACE_FUZZ_SECONDS=$${MILLRACE_FUZZ_SECONDS:-300} $(BIN)/pytest -s services/cache-manager/tests/integration/test_fuzz.py
 
 .PHONY: e2e-browser
 e2e-browser: $(READY) ## the console in headless Chromium (needs Debian's chromium)

@@ -119,6 +119,49 @@ ROWS: dict[str, tuple[Chart, ...]] = {
             (Query("sum by (site) (millrace_cache_saved_bytes_total)", "{{site}}"),),
         ),
     ),
+    "Cache, closer": (
+        Chart(
+            "Evictions",
+            "short",
+            "Copies that left, by reason",
+            (Query("sum by (site, reason) (millrace_cache_evictions_total)", "{{site}} {{reason}}"),),
+        ),
+        Chart(
+            "Time to ready, p95",
+            "s",
+            "Time within which 95 of 100 fills are ready",
+            (
+                Query(
+                    "histogram_quantile(0.95, sum by (site, le) (rate(millrace_cache_fill_seconds_bucket[15m])))",
+                    "{{site}}",
+                ),
+            ),
+        ),
+        Chart(
+            "Leases and pins",
+            "short",
+            "What keeps copies in place",
+            (
+                Query("sum by (site) (millrace_cache_leases)", "{{site}} leases"),
+                Query("sum by (site) (millrace_cache_pins)", "{{site}} pins"),
+            ),
+        ),
+        Chart(
+            "Damage",
+            "short",
+            "Damaged files that were found, and files that were replaced",
+            (
+                Query("sum by (site) (millrace_cache_scrub_errors_total)", "{{site}} found"),
+                Query("sum by (site) (millrace_cache_repaired_files_total)", "{{site}} replaced"),
+            ),
+        ),
+        Chart(
+            "Links",
+            "Bps",
+            "Bytes a second from the lake, and to those who read",
+            (Query('max by (site, link) (millrace_cache_link{link!="open"})', "{{site}} {{link}}"),),
+        ),
+    ),
     "Serving and drift": (
         Chart(
             "Predictions",

@@ -104,6 +104,8 @@ LISTS = {
     ("events", "ls"): "/v1/events",
     ("cache", "ls"): "/v1/cache/entries",
     ("cache", "sites"): "/v1/cache/sites",
+    ("cache", "sites", "ls"): "/v1/cache/sites",
+    ("cache", "quota", "ls"): "/v1/cache/quotas",
     ("labels", "queues"): "/v1/labels/queues",
     ("labels", "items", "q"): "/v1/labels/queues/q/items",
     ("drift", "incidents"): "/v1/drift/incidents",

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +36,7 @@ from millrace.documents.client import Client
 from millrace.errors import NotFound
 from millrace.events import decode
 from millrace.events.envelope import AnyEvent
+from millrace.objects.s3 import S3ObjectStore
 from millrace.testing.objects import InMemoryObjectStore
 
 DEADLINE = 60.0
@@ -204,6 +211,10 @@ class Lab:
         found: Entry = await self.until(reached, engine, **options)
         return found
 
+    async def set(self, version: KnownVersion, **fields: Any) -> None:
+        """Change what is remembered of a version's entry."""
+        await self.client[self.database]["entries"].update_one({"_id": self.key(version).id}, {"$set": fields})
+
     async def ready(self, engine: Engine, version: KnownVersion) -> Entry:
         """Bring a version to READY."""
         await self.ask(engine, version)
@@ -228,6 +239,87 @@ async def lab(mongo_server: Any, mongo_database_name: str, tmp_path: Path) -> As
     for engine in made.engines:
         await engine.close()
     await client.close()
+
+
+class Processes:
+    """Cache managers as processes of their own, on the same database, lake and site as a lab."""
+
+    def __init__(self, zygote: subprocess.Popen[str], lab: Lab, mongo: str, s3: dict[str, str]) -> None:
+        self._zygote, self._lab, self._mongo, self._s3 = zygote, lab, mongo, s3
+        self.started: list[int] = []
+
+    def start(self, *, s3: dict[str, str] | None = None, settings: dict[str, Any] | None = None, **more: Any) -> int:
+        """Start one and return its process id."""
+        given = self._lab.settings(**(settings or {})).model_dump(mode="json", exclude={"mongo_uri", "token"})
+        log = str(self._lab.scratch.parent / f"worker-{len(self.started)}.log")
+        job = {"mongo": self._mongo, "s3": s3 or self._s3, "settings": given, "log": log, **more}
+        assert self._zygote.stdin is not None
+        assert self._zygote.stdout is not None
+        self._zygote.stdin.write(json.dumps(job) + "\n")
+        self._zygote.stdin.flush()
+        pid = int(self._zygote.stdout.readline())
+        self.started.append(pid)
+        return pid
+
+    def alive(self, pid: int) -> bool:
+        """Return whether a process that was started still runs."""
+        return Path(f"/proc/{pid}").exists()
+
+    async def kill(self, pid: int) -> None:
+        """Kill a process that was started, and wait until it is gone."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(10):
+            while self.alive(pid):
+                await asyncio.sleep(0.005)
+
+    def logs(self) -> str:
+        """Return what the processes said."""
+        return "\n".join(path.read_text() for path in sorted(self._lab.scratch.parent.glob("worker-*.log")))
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[subprocess.Popen[str]]:
+    program = [sys.executable, str(Path(__file__).with_name("zygote.py"))]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        yield running
+        assert running.stdin is not None
+        running.stdin.close()
+
+
+@pytest.fixture
+async def s3_lab(
+    mongo_server: Any, mongo_database_name: str, s3_server: Any, s3_bucket: str, tmp_path: Path
+) -> AsyncIterator[Lab]:
+    """A lab whose lake is a bucket of a real server."""
+    client = connect(mongo_server.uri, app_name="test")
+    store = S3ObjectStore(**_keys(s3_server, s3_bucket))
+    made = Lab(store, client, mongo_database_name, tmp_path / "nfs-a", tmp_path / "scratch")  # type: ignore[arg-type]
+    yield made
+    for engine in made.engines:
+        await engine.close()
+    await store.close()
+    await client.close()
+
+
+@pytest.fixture
+async def processes(
+    s3_lab: Lab, zygote: subprocess.Popen[str], mongo_server: Any, s3_server: Any, s3_bucket: str
+) -> AsyncIterator[Processes]:
+    made = Processes(zygote, s3_lab, mongo_server.uri, _keys(s3_server, s3_bucket))
+    yield made
+    for pid in made.started:
+        await made.kill(pid)
+
+
+def _keys(server: Any, bucket: str) -> dict[str, Any]:
+    return {
+        "endpoint": server.endpoint,
+        "bucket": bucket,
+        "region": server.region,
+        "access_key": server.access_key,
+        "secret_key": server.secret_key,
+    }
 
 
 @pytest.fixture

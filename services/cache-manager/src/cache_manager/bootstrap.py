@@ -7,24 +7,31 @@ import platform
 from dataclasses import dataclass
 
 import httpx
-from fastapi import FastAPI
 
 from cache_manager.adapters.bus_telemetry import BusTelemetry
 from cache_manager.adapters.catalog_http import HttpCatalog
+from cache_manager.adapters.grant_batches import GrantBatches
 from cache_manager.adapters.lake import DatasetLake
 from cache_manager.adapters.mongo_entries import MongoEntries
+from cache_manager.adapters.mongo_prefetch import MongoPrefetches
+from cache_manager.adapters.mongo_quotas import MongoQuotas
+from cache_manager.adapters.mongo_rules import MongoRules
 from cache_manager.adapters.mongo_sites import MongoSites
-from cache_manager.adapters.mongo_unit import ENTRIES, MIGRATIONS, SITES, CacheUnitOfWork
+from cache_manager.adapters.mongo_unit import ENTRIES, MIGRATIONS, PREFETCH, QUOTAS, RETENTION, SITES, CacheUnitOfWork
 from cache_manager.adapters.site_folders import SiteFolders
 from cache_manager.application.cache import Cache
 from cache_manager.application.housekeeping import Housekeeper
 from cache_manager.application.ports import Catalog, Telemetry, Unit
 from cache_manager.application.reconcile import Attendance
+from cache_manager.application.scrubbing import Scrubber
 from cache_manager.application.sites import DefineSite, define_site
 from cache_manager.application.world import Limits, World
 from cache_manager.domain.plan import Patience
 from cache_manager.entrypoints.bus import subscriptions
 from cache_manager.entrypoints.http import fsck_router, router
+from cache_manager.entrypoints.http_prefetch import router as prefetch_router
+from cache_manager.entrypoints.http_sites import router as sites_router
+from cache_manager.entrypoints.lease_door import LeaseDoor
 from cache_manager.settings import CacheManagerSettings
 from millrace.auth import Authenticator, IntrospectingAuthenticator
 from millrace.bus import Bus
@@ -59,6 +66,12 @@ def limits(settings: CacheManagerSettings) -> Limits:
         age_out=settings.age_out_seconds,
         age_step=settings.age_step_seconds,
         sweep=settings.sweep_seconds,
+        high_mark=settings.high_mark,
+        probe=settings.probe_seconds,
+        scrub=settings.scrub_seconds,
+        sample=settings.sample_seconds,
+        scrub_rate=settings.scrub_bytes_per_second,
+        low_mark=min(settings.low_mark, settings.high_mark),
     )
 
 
@@ -72,24 +85,29 @@ class Engine:
     attendance: Attendance
     reconciler: Reconciler
     housekeeping: Leadership
+    scrubbing: Leadership
     transactor: Transactor[CacheUnitOfWork]
+    batches: GrantBatches
 
     async def prepare(self) -> None:
         """Migrate, and define the sites that the settings name."""
         await migrate(self.transactor.database, MIGRATIONS, clock=self.world.clock)
         known = {site.id: site for site in await self.world.sites.all()}
         for wanted in self.settings.sites:
-            cmd = DefineSite(wanted.site, wanted.path, wanted.capacity_bytes, wanted.capacity_inodes, origin="settings")
+            cmd = DefineSite(
+                wanted.site,
+                wanted.path,
+                wanted.capacity_bytes,
+                wanted.capacity_inodes,
+                origin="settings",
+                age_out=wanted.age_out_seconds,
+            )
             there = known.get(wanted.site)
             same = (
                 there is not None
                 and there.prepared
-                and (there.path, there.capacity.bytes, there.capacity.inodes)
-                == (
-                    cmd.path,
-                    cmd.capacity_bytes,
-                    cmd.capacity_inodes,
-                )
+                and (there.path, there.capacity.bytes, there.capacity.inodes, there.age_out)
+                == (cmd.path, cmd.capacity_bytes, cmd.capacity_inodes, cmd.age_out)
             )
             if not same:
                 await self._define(cmd)
@@ -103,6 +121,7 @@ class Engine:
     async def close(self) -> None:
         """Stop all work."""
         await self.attendance.close()
+        await self.batches.close()
         self.folders.close()
 
 
@@ -122,10 +141,15 @@ def assemble(
     leases = LeaseStore(database, clock=clock, ttl=settings.takeover_seconds, identity=ProcessIdentity())
     folders = SiteFolders()
     kicks = Kick()
+    entries = translating(MongoEntries(database[ENTRIES]))
+    batches = GrantBatches(entries.grant_many)
     world = World(
         transact=transactor,
         sites=translating(MongoSites(database[SITES])),
-        entries=translating(MongoEntries(database[ENTRIES])),
+        entries=entries,
+        quotas=translating(MongoQuotas(database[QUOTAS])),
+        rules=translating(MongoRules(database[RETENTION])),
+        prefetches=translating(MongoPrefetches(database[PREFETCH])),
         folders=folders.get,
         lake=DatasetLake(store, transfers=settings.transfers),
         catalog=catalog,
@@ -134,6 +158,7 @@ def assemble(
         holder=holder or f"{platform.node()}:{os.getpid()}:{new_id()}",
         clock=clock,
         limits=limits(settings),
+        grant=batches.grant,
         kick=kicks,
     )
     attendance = Attendance(world, fills=settings.fills)
@@ -145,7 +170,8 @@ def assemble(
     reconciler = Reconciler("entries", step, interval=settings.poll_seconds, clock=clock)
     kicks.call = reconciler.kick
     housekeeping = Leadership(leases, "housekeeping", world.holder, clock=clock)
-    return Engine(settings, world, folders, attendance, reconciler, housekeeping, transactor)
+    scrubbing = Leadership(leases, "scrubbing", world.holder, clock=clock)
+    return Engine(settings, world, folders, attendance, reconciler, housekeeping, scrubbing, transactor, batches)
 
 
 def build(
@@ -154,7 +180,7 @@ def build(
     *,
     authenticator: Authenticator | None = None,
     clock: Clock | None = None,
-) -> FastAPI:
+) -> LeaseDoor:
     """Return the app; its lifespan runs everything, and nothing connects before."""
     runtime = Runtime(SERVICE, clock=clock or SystemClock())
     store = open_lake(shared)
@@ -176,15 +202,21 @@ def build(
     for close in (client.close, store.close, http.aclose, engine.close):
         runtime.on_close(close)
     _run(runtime, engine, bus, relay)
+    asked = authenticator or IntrospectingAuthenticator(http, own_token=token, clock=runtime.clock)
+    return web(runtime, asked, Cache(engine.world, fixed=frozenset(site.site for site in settings.sites)))
+
+
+def web(runtime: Runtime, authenticator: Authenticator, cache: Cache) -> LeaseDoor:
+    """Return the HTTP side of a cache manager: the app behind its door."""
     app = create_app(
         "Millrace cache manager",
         runtime=runtime,
-        authenticator=authenticator or IntrospectingAuthenticator(http, own_token=token, clock=runtime.clock),
-        routers=[router, fsck_router],
+        authenticator=authenticator,
+        routers=[router, sites_router, prefetch_router, fsck_router],
         docs=True,
     )
-    app.state.cache = Cache(engine.world)
-    return app
+    app.state.cache = cache
+    return LeaseDoor(app, cache.world)
 
 
 def _run(runtime: Runtime, engine: Engine, bus: Bus, relay: Relay) -> None:
@@ -196,9 +228,14 @@ def _run(runtime: Runtime, engine: Engine, bus: Bus, relay: Relay) -> None:
         await engine.folders.refresh(engine.world.sites)
         await engine.housekeeping.run(Housekeeper(engine.world).run)
 
+    async def scrub() -> None:
+        await engine.folders.refresh(engine.world.sites)
+        await engine.scrubbing.run(Scrubber(engine.world).run)
+
     async def sites() -> str | None:
         return "; ".join(f"{site}: {why}" for site, why in engine.folders.problems.items()) or None
 
     runtime.add_task("housekeeping", keep_house, after=prepared)
+    runtime.add_task("scrubbing", scrub, after=prepared)
     runtime.add_check("sites", sites)
     relay_events(runtime, bus, relay, after=prepared)

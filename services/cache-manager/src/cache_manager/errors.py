@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from millrace.errors import Conflict, Invalid, MillraceError, NotFound, Unavailable
+from typing import TYPE_CHECKING
+
+from millrace.errors import Conflict, Exhausted, Invalid, MillraceError, NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from cache_manager.domain.charge import Quota
 
 
 class SiteNotFound(NotFound):
@@ -47,6 +52,47 @@ class SiteUnavailable(Unavailable):
     """The site's directory cannot be used at the moment (an export that is not mounted, say)."""
 
     code = "site-unavailable"
+
+
+class SiteDraining(Conflict):
+    """The site is being emptied: nothing new comes to it."""
+
+    code = "site-draining"
+    transient = True
+
+
+class SiteInUse(Conflict):
+    """Something is kept at the site."""
+
+    code = "site-in-use"
+
+
+class Pinned(Conflict):
+    """A pin keeps the copy."""
+
+    code = "cache-entry-pinned"
+
+
+class RuleNotFound(NotFound):
+    """No such rule."""
+
+    code = "cache-rule-not-found"
+
+
+class NoSiteError(Conflict):
+    """No site can take the version."""
+
+    code = "cache-no-site"
+
+
+class NoRoomError(Exhausted):
+    """A reservation found no room; `quota` is the one that is full, None if it is the site."""
+
+    code = "cache-no-room"
+
+    def __init__(self, message: str, *, quota: Quota | None = None) -> None:
+        super().__init__(message)
+        self.quota = quota
 
 
 class WithdrawnError(Conflict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import SettingsConfigDict
 
-from cache_manager.application.sites import DEFAULT_INODES
+from cache_manager.application.sites import DEFAULT_INODES, MAX_AGE
 from millrace.events.names import Project, ResourceName
 from millrace.settings import ServiceSettings
 
@@ -19,6 +19,7 @@ class SiteSetting(BaseModel):
     path: str = Field(min_length=2, max_length=1_024)
     capacity_bytes: int = Field(gt=0, lt=2**62)
     capacity_inodes: int = Field(default=DEFAULT_INODES, gt=0, lt=2**62)
+    age_out_seconds: float | None = Field(default=None, gt=0, le=MAX_AGE)
 
 
 class Prefetch(BaseModel):
@@ -55,7 +56,15 @@ class CacheManagerSettings(ServiceSettings):
     )
     age_out_seconds: float = Field(default=86_400.0, gt=0, description="unused for so long, an entry is evicted")
     age_step_seconds: float = Field(default=30.0, gt=0)
+    high_mark: float = Field(default=0.9, gt=0, le=1, description="part of a site above which pressure evicts")
+    low_mark: float = Field(default=0.8, gt=0, le=1, description="part of a site down to which it does")
     sweep_seconds: float = Field(default=600.0, gt=0)
+    probe_seconds: float = Field(default=600.0, gt=0, description="pause between measurements of the sites")
+    scrub_seconds: float = Field(default=7 * 86_400.0, gt=0, description="every byte is read again this often")
+    sample_seconds: float = Field(default=3_600.0, gt=0, description="a part of each copy is read again this often")
+    scrub_bytes_per_second: float = Field(
+        default=50e6, gt=0, description="at most; a tenth of the link is a good value"
+    )
     poll_seconds: float = Field(default=1.0, gt=0, description="longest pause of the reconciler")
     first_retry_seconds: float = Field(default=1.0, gt=0)
     last_retry_seconds: float = Field(default=300.0, gt=0)

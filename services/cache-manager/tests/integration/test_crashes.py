@@ -1,4 +1,4 @@
-"""A worker that dies at any point of a fill or an eviction, and a fresh one that goes on."""
+"""A worker that dies while its version is cleared, and a fresh one that goes on (see test_processes for the rest)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,8 @@ import pytest
 
 from cache_manager.domain.charge import Charge
 from millrace import failpoints
-from millrace.failpoints import FLOWS
 
 pytestmark = pytest.mark.servers
-
-FILL = [
-    f"fill.{point}.{moment}"
-    for point in FLOWS["fill"]
-    for moment in (("before", "during", "after") if point == "C3" else ("before", "after"))
-]
-EVICT = [f"evict.{point}.{moment}" for point in FLOWS["evict"] for moment in ("before", "after")]
 
 TAKEOVER = 0.6
 """Seconds of silence after which the second one goes on; short, since that is all these tests wait for."""
@@ -64,41 +56,6 @@ async def until_dead(engine: Any, hit: asyncio.Event) -> None:
 
 
 @pytest.mark.filterwarnings("default::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.parametrize("point", FILL)
-async def test_a_fill_that_dies_is_finished_by_another(lab: Any, die_at: Any, point: str) -> None:
-    version = await lab.version()
-    first = await lab.manager(takeover_seconds=TAKEOVER)
-    await lab.ask(first, version)
-    hit = die_at(point)
-    await until_dead(first, hit)
-
-    second = await lab.manager(takeover_seconds=TAKEOVER)
-    entry = await lab.until_state(second, lab.key(version), "READY")
-
-    assert await lab.event_types() == ["cache.ready"]
-    assert await lab.charged(second) == entry.charge
-    assert await lab.violations(second) == []
-    assert list((lab.site / ".staging").iterdir()) == []
-
-
-@pytest.mark.parametrize("point", EVICT)
-async def test_an_eviction_that_dies_is_finished_by_another(lab: Any, die_at: Any, point: str) -> None:
-    version = await lab.version()
-    first = await lab.manager(takeover_seconds=TAKEOVER)
-    await lab.ready(first, version)
-    await lab.ask(first, version, desired="absent")
-    hit = die_at(point)
-    await until_dead(first, hit)
-
-    second = await lab.manager(takeover_seconds=TAKEOVER)
-    await lab.until_state(second, lab.key(version), "ABSENT")
-
-    assert await lab.event_types() == ["cache.ready", "cache.evicted"]
-    assert await lab.charged(second) == Charge()
-    assert await lab.violations(second) == []
-    assert [path.name for path in lab.site.rglob("*.png")] == []
-
-
 @pytest.mark.parametrize("point", ["fill.C2.after", "fill.C3.during", "fill.C8.after", "fill.C10.before"])
 async def test_a_fill_that_dies_is_withdrawn_by_another(lab: Any, die_at: Any, point: str) -> None:
     version = await lab.version()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,10 +10,10 @@ import httpx
 import pytest
 
 from cache_manager.application.cache import Cache
-from cache_manager.entrypoints.http import fsck_router, router
+from cache_manager.bootstrap import web as build_web
 from millrace.auth import Principal
 from millrace.errors import Unauthenticated
-from millrace.http import ANONYMOUS_PATHS, create_app, enumerate_routes
+from millrace.http import ANONYMOUS_PATHS, enumerate_routes
 from millrace.runtime import Runtime
 
 pytestmark = pytest.mark.servers
@@ -33,21 +34,20 @@ class Names:
 @pytest.fixture
 async def web(lab: Any) -> AsyncIterator[Any]:
     manager = await lab.manager()
-    app = create_app("cache", runtime=Runtime("cache-manager"), authenticator=Names(), routers=[router, fsck_router])
-    app.state.cache = Cache(manager.world)
-    app.state.manager = manager
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://cache") as client:
+    door = build_web(Runtime("cache-manager"), Names(), Cache(manager.world))
+    door.app.state.manager = manager
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=door), base_url="http://cache") as client:
 
         async def call(method: str, path: str, token: str = "owner", **options: Any) -> httpx.Response:
             return await client.request(method, path, headers={"authorization": f"Bearer {token}"}, **options)
 
-        call.app = app  # type: ignore[attr-defined]
+        call.app = door.app  # type: ignore[attr-defined]
         yield call
 
 
 async def test_every_route_is_guarded(web: Any) -> None:
     for guard in enumerate_routes(web.app):
-        assert guard.action is not None or guard.path in ANONYMOUS_PATHS, guard
+        assert guard.action is not None or guard.path in ANONYMOUS_PATHS | {"/openapi.json"}, guard
     assert (await web("GET", "/v1/cache/sites", "none")).status_code == 401
 
 
@@ -126,3 +126,125 @@ async def test_what_does_not_exist_is_404(web: Any) -> None:
         assert (await web("POST", "/v1/cache/entries", json=body)).status_code == 404
     for entry in ("x", "nfs-a.default." + "0" * 64, "..%2f..%2fetc"):
         assert (await web("DELETE", f"/v1/cache/entries/{entry}")).status_code == 404
+
+
+async def test_pins_plan_and_why_over_http(lab: Any, web: Any) -> None:
+    version, manager = await lab.version(), web.app.state.manager
+    planned = (await web("GET", "/v1/cache/plan?dataset=digits&version=1", "viewer")).json()
+    assert [(it["site"], it["verdict"]) for it in planned["sites"]] == [("nfs-a", "fits")]
+    entry = await lab.ready(manager, version)
+    path = f"/v1/cache/entries/{entry.id}"
+    assert (await web("PUT", f"{path}/pins/paper", "contributor", json={})).status_code == 403
+    assert (await web("PUT", f"{path}/pins/paper", "trainer", json={"reason": "figure 3"})).status_code == 200
+    refused = await web("DELETE", path)
+    assert (refused.status_code, refused.json()["code"]) == (409, "cache-entry-pinned")
+    why = (await web("GET", f"{path}/why", "viewer")).json()
+    assert (why["held_by"], why["age_out"]["rule"], why["sites"][0]["verdict"]) == (
+        ["pin paper by trainer"],
+        "pin",
+        "ready",
+    )
+    assert (await web("DELETE", f"{path}/pins/paper", "trainer")).json()["pins"] == []
+    for call in (("GET", "/why"), ("PUT", "/pins/paper"), ("DELETE", "/pins/paper")):
+        answer = await web(call[0], f"{path}{call[1]}?project=other", "other-owner", json={})
+        assert answer.status_code == 404, call
+
+
+async def test_quotas_age_out_and_draining_over_http(web: Any) -> None:
+    assert (await web("PUT", "/v1/cache/quotas", "other-admin", json={"bytes": 1})).status_code == 403
+    limited = await web("PUT", "/v1/cache/quotas?project=other", json={"site": "nfs-a", "bytes": 5_000})
+    assert (limited.json()["limit_bytes"], limited.json()["charged_bytes"]) == (5_000, 0)
+    assert (await web("PUT", "/v1/cache/quotas", json={"site": "nfs-z", "bytes": 1})).status_code == 404
+    [quota] = (await web("GET", "/v1/cache/quotas?project=other", "other-viewer")).json()["items"]
+    assert quota["site"] == "nfs-a"
+
+    assert (await web("PUT", "/v1/cache/age-out", "trainer", json={"seconds": 60})).status_code == 403
+    rule = {"dataset": "digits", "seconds": 60}
+    assert (await web("PUT", "/v1/cache/age-out", "deployer", json=rule)).status_code == 200
+    assert (await web("PUT", "/v1/cache/age-out", "deployer", json={"seconds": float(10**12)})).status_code == 400
+    assert (await web("GET", "/v1/cache/age-out", "viewer")).json()["items"] == [{"project": "default", **rule}]
+    assert (await web("DELETE", "/v1/cache/age-out?dataset=digits", "deployer")).status_code == 204
+    assert (await web("DELETE", "/v1/cache/age-out?dataset=digits", "deployer")).status_code == 404
+
+    assert (await web("PUT", "/v1/cache/sites/nfs-a/drain", "other-admin")).status_code == 403
+    assert (await web("PUT", "/v1/cache/sites/nfs-a/drain", "admin")).json()["state"] == "draining"
+    assert (await web("DELETE", "/v1/cache/sites/nfs-a/drain", "admin")).json()["state"] == "ready"
+    assert (await web("DELETE", "/v1/cache/sites/nfs-a", "admin")).status_code == 204
+    assert (await web("DELETE", "/v1/cache/sites/nfs-a", "admin")).status_code == 404
+
+
+WISH = {"run": RUN, "site": "nfs-a", "dataset": "digits", "commit": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("status", "token", "query", "body"),
+    [
+        (401, "none", "", WISH),
+        (403, "viewer", "", WISH),
+        (404, "other-owner", "", WISH),
+        (404, "owner", "", WISH),
+        (404, "owner", "?project=other", WISH),
+        (400, "owner", "?project=../x", WISH),
+        (400, "owner", "", {**WISH, "run": "a.b"}),
+        (400, "owner", "", {**WISH, "more": 1}),
+        (400, "owner", "", [1]),
+        (404, "owner", "", {**WISH, "site": "nfs-z"}),
+    ],
+)
+async def test_the_door_refuses_leases_as_the_app_does(
+    web: Any, status: int, token: str, query: str, body: Any
+) -> None:
+    through_door = await web("POST", f"/v1/cache/leases{query}", token, json=body)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=web.app), base_url="http://cache") as client:
+        headers = {"authorization": f"Bearer {token}"}
+        plain = await client.post(f"/v1/cache/leases{query}", json=body, headers=headers)
+    assert (through_door.status_code, plain.status_code) == (status, status)
+    assert through_door.headers["content-type"] == plain.headers["content-type"]
+    ignored = {"instance"}
+    assert {k: v for k, v in through_door.json().items() if k not in ignored} == {
+        k: v for k, v in plain.json().items() if k not in ignored
+    }
+    assert (await web("POST", "/v1/cache/leases", token, content=b"x" * 2_000_000)).status_code in {400, 401, 403, 413}
+
+
+async def test_grants_that_come_together_are_told_apart(lab: Any, web: Any) -> None:
+    version = await lab.version()
+    await lab.ready(web.app.state.manager, version)
+    runs = [f"01890000-0000-7000-8000-{number:012d}" for number in range(60)]
+    asked = [*runs, runs[0], runs[0]]
+    answers = await asyncio.gather(
+        *(
+            web("POST", "/v1/cache/leases", "trainer", json={**WISH, "run": run, "commit": version.commit})
+            for run in asked
+        )
+    )
+    leases = [answer.json() for answer in answers]
+    assert sorted(lease["token"] for lease in leases) == list(range(1, 63))
+    assert [lease["lease"].split(".")[3] for lease in leases] == asked
+    entry = await web.app.state.manager.world.entries.get(lab.key(version).id)
+    assert (entry.uses, entry.hits, entry.saved_bytes, len(entry.leases)) == (60, 59, 59 * 36_000, 60)
+    assert [lease["hit"] for lease in leases].count(False) == 1 + 2 * (not leases[0]["hit"])
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, {"trigger": "commit", "dataset": "digits", "site": "nfs-a"}),
+        (200, {"trigger": "run"}),
+        (200, {"trigger": "schedule", "dataset": "digits", "site": "nfs-a", "at": "03:30"}),
+        (400, {"trigger": "commit", "dataset": "digits"}),
+        (400, {"trigger": "run", "site": "nfs-a"}),
+        (400, {"trigger": "schedule", "dataset": "digits", "site": "nfs-a"}),
+        (400, {"trigger": "schedule", "dataset": "digits", "site": "nfs-a", "at": "25:00"}),
+        (400, {"trigger": "schedule", "site": "nfs-a", "at": "03:30"}),
+        (400, {"trigger": "commit", "site": "nfs-a", "every_seconds": 3600}),
+    ],
+)
+async def test_prefetch_rules_over_http(web: Any, status: int, body: dict[str, Any]) -> None:
+    assert (await web("PUT", "/v1/cache/prefetch/nightly", "trainer", json=body)).status_code in {400, 403}
+    assert (await web("PUT", "/v1/cache/prefetch/nightly", "deployer", json=body)).status_code == status
+    found = (await web("GET", "/v1/cache/prefetch", "viewer")).json()["items"]
+    assert [rule["name"] for rule in found] == ["nightly"] * (status == 200)
+    assert (await web("GET", "/v1/cache/prefetch?project=other", "other-viewer")).json()["items"] == []
+    expected = 204 if status == 200 else 404
+    assert (await web("DELETE", "/v1/cache/prefetch/nightly", "deployer")).status_code == expected

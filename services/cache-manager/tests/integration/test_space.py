@@ -40,14 +40,13 @@ async def test_inodes_count_too(lab: Any) -> None:
     await lab.until_state(manager, lab.key(version), "FAILED")
 
 
-async def test_the_longest_unused_makes_room(lab: Any) -> None:
+async def test_what_costs_least_makes_room(lab: Any) -> None:
     manager = await lab.manager(sites=site(lab, 80_000))
     old, young, new = [await lab.version(number) for number in (1, 2, 3)]
     for version in (old, young):
         await lab.ready(manager, version)
-    for version, idle in ((old, 100.0), (young, 5.0)):
-        entry = await manager.world.entries.get(lab.key(version).id)
-        await manager.world.entries.age(entry, idle)
+    for version, heat in ((old, 0.1), (young, 5.0)):
+        await lab.set(version, heat=heat, uses=1, fill_seconds=1.0)
 
     await lab.ready(manager, new)
 

@@ -90,6 +90,7 @@ async def test_what_nobody_owns_is_removed(lab: Any) -> None:
         lab.site / ".staging" / f"{key.id}.1",
         lab.site / ".staging" / "rubbish",
         lab.site / ".trash" / "rubbish",
+        lab.site / ".quarantine" / "rubbish",
         lab.site / "v" / "default" / ("0" * 64),
     ]
     for stray in strays:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from hashlib import blake2b
 from typing import Any, Protocol
@@ -39,6 +40,7 @@ class IntrospectingAuthenticator:
         self._client = client
         self._own_token = own_token
         self._clock = clock
+        self._asking: dict[bytes, asyncio.Future[Principal | None]] = {}
         self._known: OrderedDict[bytes, tuple[float, Principal | None]] = OrderedDict()
 
     async def authenticate(self, token: str) -> Principal:
@@ -47,7 +49,7 @@ class IntrospectingAuthenticator:
         key = blake2b(token.encode(), digest_size=32).digest()
         remembered = self._known.get(key)
         if remembered is None or self._clock.monotonic() - remembered[0] > REMEMBER_SECONDS:
-            remembered = (self._clock.monotonic(), await self._ask(token))
+            remembered = (self._clock.monotonic(), await self._ask_once(key, token))
             self._known[key] = remembered
             self._known.move_to_end(key)
             while len(self._known) > MAX_REMEMBERED:
@@ -55,6 +57,14 @@ class IntrospectingAuthenticator:
         if remembered[1] is None:
             raise Unauthenticated("the token is unknown, expired or revoked")
         return remembered[1]
+
+    async def _ask_once(self, key: bytes, token: str) -> Principal | None:
+        """Ask, or wait for the answer that another request of the same token asked for already."""
+        asking = self._asking.get(key)
+        if asking is None:
+            asking = self._asking[key] = asyncio.ensure_future(self._ask(token))
+            asking.add_done_callback(lambda _: self._asking.pop(key, None))
+        return await asyncio.shield(asking)
 
     async def _ask(self, token: str) -> Principal | None:
         try:

@@ -176,7 +176,7 @@ SERVICES: dict[str, Service] = {
     ),
     "cache-manager": Service(
         facts=("cache.ready", "cache.failed", "cache.evicted", "cache.repaired"),
-        consumes=("cache.requested", "dataset.committed"),
+        consumes=("cache.requested", "dataset.committed", "training.requested"),
         publishes=("job.cache-manager.>", "tlm.progress.>", "tlm.logs.>"),
     ),
     "trainer": Service(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from cache_manager.domain.charge import Charge, Site
-from cache_manager.domain.entry import Asked, Cause, Entry, Grant
+from cache_manager.domain.entry import Asked, Cause, Entry, Grant, Pin
+from cache_manager.domain.links import Links, Rate
 from cache_manager.domain.states import State
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+HELD = frozenset({"leases", "pins"})
 
 
 def value(field: Any) -> Any:
@@ -31,8 +33,8 @@ def value(field: Any) -> Any:
 
 def entry_document(entry: Entry) -> dict[str, Any]:
     """Return the document of a new entry."""
-    fields = {name: value(getattr(entry, name)) for name in Entry.__dataclass_fields__ if name != "leases"}
-    return {"_id": entry.id, **fields, "leases": {}, "lease_token": 0, "schema_version": SCHEMA_VERSION}
+    fields = {name: value(getattr(entry, name)) for name in Entry.__dataclass_fields__ if name not in HELD}
+    return {"_id": entry.id, **fields, "leases": {}, "pins": {}, "lease_token": 0, "schema_version": SCHEMA_VERSION}
 
 
 def entry_from(document: dict[str, Any]) -> Entry:
@@ -43,6 +45,7 @@ def entry_from(document: dict[str, Any]) -> Entry:
     fields["asked"] = Asked(**document["asked"])
     fields["cause"] = Cause(**document["cause"])
     fields["leases"] = {run: grant_from(grant) for run, grant in document["leases"].items()}
+    fields["pins"] = {name: Pin(**pin) for name, pin in (document.get("pins") or {}).items()}
     return Entry(**fields)
 
 
@@ -65,6 +68,9 @@ def site_from(document: dict[str, Any]) -> Site:
         charged=charge_from(document["charged"]),
         origin=document["origin"],
         prepared=document["prepared"],
+        draining=document.get("draining", False),
+        age_out=document.get("age_out"),
+        links=Links(**{name: Rate(**rate) for name, rate in document.get("links", {}).items()}),
         revision=document["revision"],
         created_at=document["created_at"],
     )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cache_manager.application.ports import Filled, VersionFacts
+from cache_manager.adapters.mending import fetch_files
+from cache_manager.application.ports import Checked, Filled, VersionFacts
+from millrace.datasets.fetch import plan
 from millrace.datasets.fill import fill
 from millrace.datasets.manifest import Manifest
 from millrace.datasets.progress import Progress
 from millrace.datasets.stored import load_commit, load_manifest
-from millrace.datasets.verify import verify_tree
+from millrace.datasets.verify import hash_file, verify_tree
 from millrace.errors import Corrupt
 from millrace.failpoints import fp
 from millrace.objects import ObjectStore
@@ -57,6 +59,16 @@ class DatasetLake:
         _, manifest = await self._version(project, facts.commit)
         return await asyncio.to_thread(_damaged, tree, manifest)
 
+    async def check(self, project: str, facts: VersionFacts, tree: Path, start: int, size: int) -> Checked:
+        """Read files of a tree again, from the given one on, until `size` bytes were read."""
+        _, manifest = await self._version(project, facts.commit)
+        return await asyncio.to_thread(_check, tree, manifest, start, size)
+
+    async def mend(self, project: str, facts: VersionFacts, paths: Sequence[str], target: Path) -> int:
+        """Write those files of the version that are at `paths` below the new folder `target`, verified."""
+        _, manifest = await self._version(project, facts.commit)
+        return await fetch_files(self._store, project, manifest, paths, target)
+
     async def _version(self, project: str, commit: str) -> tuple[VersionFacts, Manifest]:
         known = self._known.get((project, commit))
         if known is None:
@@ -75,7 +87,8 @@ class DatasetLake:
         if promised != held:
             raise Corrupt(f"the manifest of commit {commit} is not what the commit promises")
         folders = await asyncio.to_thread(_folders, manifest)
-        facts = VersionFacts(commit, stored.root, stored.manifest, stored.files, stored.bytes, folders)
+        objects = await asyncio.to_thread(_objects, manifest)
+        facts = VersionFacts(commit, stored.root, stored.manifest, stored.files, stored.bytes, folders, objects)
         return facts, manifest
 
 
@@ -84,6 +97,23 @@ def _damaged(tree: Path, manifest: Manifest) -> list[str]:
         return list(manifest.paths) or [""]
     result = verify_tree(tree, manifest)
     return sorted({*result.missing, *result.extra, *result.damaged})
+
+
+def _objects(manifest: Manifest) -> int:
+    """Return the number of packs and chunks that hold the version's bytes."""
+    todo = plan(manifest, manifest.entries())
+    return len(todo.groups) + sum(len(entry.chunks) for entry in todo.chunked)
+
+
+def _check(tree: Path, manifest: Manifest, start: int, size: int) -> Checked:
+    damaged, done, index = [], 0, start
+    while index < len(manifest) and done < size:
+        entry = manifest.entry(index)
+        if hash_file(f"{tree}/{entry.path}") != entry.digest:
+            damaged.append(entry.path)
+        done += max(1, entry.size)
+        index += 1
+    return Checked(index if index < len(manifest) else None, done, damaged)
 
 
 def _folders(manifest: Manifest) -> int:

@@ -1,34 +1,58 @@
-"""The one update that grants a lease: token, hit or miss, and what was saved, decided inside the database."""
+"""The one update that grants leases: tokens, hits and misses, and what was saved, decided inside the database."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
-def grant_stages(run: str) -> list[dict[str, Any]]:
-    """Return the update pipeline that gives `run` (a run id: no dots, no dollars) its lease.
+def grant_stages(runs: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the update pipeline that gives each of `runs` (run ids, all different: no dots, no dollars) its lease.
 
     The first use of a fill is a miss, since the bytes were fetched for it. Every further use is a hit, and saves the
-    whole version. A run that asks again gets a new token and counts once.
+    whole version. A run that asks again gets a new token and counts once. The order is that of `runs`.
     """
-    mine = f"$leases.{run}"
-    counts = {"$and": ["$fresh", "$hit"]}
     return [
         {
             "$set": {
-                "lease_token": {"$add": ["$lease_token", 1]},
+                "lease_token": {"$add": ["$lease_token", len(runs)]},
                 "idle_seconds": 0.0,
-                "fresh": {"$eq": [{"$type": mine}, "missing"]},
+                "fresh": [{"$eq": [{"$type": f"$leases.{run}"}, "missing"]} for run in runs],
             }
         },
-        {"$set": {"hit": {"$cond": ["$fresh", {"$gt": ["$uses", 0]}, f"{mine}.hit"]}}},
-        {
-            "$set": {
-                f"leases.{run}": {"token": "$lease_token", "beat": 0, "hit": "$hit", "fresh": "$fresh"},
-                "uses": {"$add": ["$uses", {"$cond": ["$fresh", 1, 0]}]},
-                "hits": {"$add": ["$hits", {"$cond": [counts, 1, 0]}]},
-                "saved_bytes": {"$add": ["$saved_bytes", {"$cond": [counts, "$bytes", 0]}]},
-            }
-        },
-        {"$unset": ["fresh", "hit"]},
+        {"$set": {"first": _first(), "count": {"$size": {"$filter": {"input": "$fresh", "cond": "$$this"}}}}},
+        {"$set": {**_leases(runs), "missed": {"$cond": [{"$lt": ["$first", len(runs)]}, 1, 0]}}},
+        {"$set": _sums()},
+        {"$unset": ["fresh", "first", "count", "missed"]},
     ]
+
+
+def _first() -> dict[str, Any]:
+    """Return which of the runs is the first to use the fill: its place, or one beyond the last if none is."""
+    place = {"$indexOfArray": ["$fresh", True]}
+    none = {"$size": "$fresh"}
+    return {"$cond": [{"$or": [{"$gt": ["$uses", 0]}, {"$lt": [place, 0]}]}, none, place]}
+
+
+def _leases(runs: Sequence[str]) -> dict[str, Any]:
+    """Return the lease of each run."""
+    leases: dict[str, Any] = {}
+    for place, run in enumerate(runs):
+        fresh: dict[str, Any] = {"$arrayElemAt": ["$fresh", place]}
+        leases[f"leases.{run}"] = {
+            "token": {"$subtract": ["$lease_token", len(runs) - 1 - place]},
+            "beat": 0,
+            "hit": {"$cond": [fresh, {"$ne": ["$first", place]}, f"$leases.{run}.hit"]},
+            "fresh": fresh,
+        }
+    return leases
+
+
+def _sums() -> dict[str, Any]:
+    hits: dict[str, Any] = {"$subtract": ["$count", "$missed"]}
+    return {
+        "uses": {"$add": ["$uses", "$count"]},
+        "heat": {"$add": [{"$ifNull": ["$heat", 0.0]}, "$count"]},
+        "hits": {"$add": ["$hits", hits]},
+        "saved_bytes": {"$add": ["$saved_bytes", {"$multiply": [hits, "$bytes"]}]},
+    }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from pymongo import ReturnDocument
@@ -12,10 +13,13 @@ from pymongo.errors import DuplicateKeyError
 from cache_manager.adapters.entry_codec import charge_from, entry_document, entry_from, value
 from cache_manager.adapters.lease_grant import grant_stages
 from cache_manager.domain.charge import Charge
-from cache_manager.domain.entry import Asked, Cause, Desired, Entry, EvictReason, Grant
+from cache_manager.domain.entry import Asked, Cause, Desired, Entry, EvictReason, Grant, Pin
 from cache_manager.domain.states import PUBLISHED, Move, State, after
 from millrace.documents.indexes import Collection
 from millrace.errors import Fenced
+
+NO_PINS: dict[str, Any] = {"$in": [{}, None]}
+"""No pins; documents of the first schema have no such field."""
 
 
 class MongoEntries:
@@ -82,6 +86,12 @@ class MongoEntries:
             )
         return result.matched_count == 1
 
+    async def adopt_from(self, entry_id: str, path: str) -> bool:
+        """Let the next fill take files from a folder; False if the copy is there already."""
+        where = {"_id": entry_id, "state": {"$nin": [State.READY.value, State.REPAIRING.value]}}
+        result = await self._entries.update_one(where, {"$set": {"adopt_from": path}}, session=self._session)
+        return result.matched_count == 1
+
     async def claim(self, entry_id: str, token: int) -> Entry | None:
         """Record a worker's token, unless a higher one was seen; return the entry as it is then."""
         return await self._change({"_id": entry_id, "token": {"$lte": token}}, {"$set": {"token": token}})
@@ -110,11 +120,12 @@ class MongoEntries:
         return None if changed is None else changed.desired
 
     async def evict(self, entry: Entry, *, reason: EvictReason, only_if_wished: Desired) -> Entry | None:
-        """Mark for eviction, if it is published, unleased, unused since it was read, and wished as said; else None."""
+        """Mark for eviction, if it is published, held by nobody, unused since it was read, and wished as said."""
         where = {
             "_id": entry.id,
             "state": {"$in": [state.value for state in PUBLISHED]},
             "leases": {},
+            "pins": NO_PINS,
             "uses": entry.uses,
             "desired": only_if_wished,
         }
@@ -128,9 +139,14 @@ class MongoEntries:
 
     async def grant(self, entry_id: str, run: str) -> tuple[Entry, Grant] | None:
         """Give a run its lease, if the entry is ready and wished present; else None."""
+        granted = await self.grant_many(entry_id, [run])
+        return None if granted is None else (granted[0], granted[1][run])
+
+    async def grant_many(self, entry_id: str, runs: Sequence[str]) -> tuple[Entry, Mapping[str, Grant]] | None:
+        """Give several different runs their leases in one update, in their order."""
         where = {"_id": entry_id, "state": State.READY.value, "desired": "present"}
-        granted = await self._change(where, grant_stages(run))
-        return None if granted is None else (granted, granted.leases[run])
+        granted = await self._change(where, grant_stages(runs))
+        return None if granted is None else (granted, granted.leases)
 
     async def renew(self, entry_id: str, run: str, token: int) -> bool:
         """Raise the beat of a lease; False if it is gone."""
@@ -147,16 +163,53 @@ class MongoEntries:
         result = await self._entries.update_one(where, change, session=self._session)
         return result.matched_count == 1
 
-    async def age(self, entry: Entry, seconds: float) -> None:
-        """Add to the idle time of an entry that is ready, unleased, and was not used meanwhile."""
-        where = {"_id": entry.id, "state": State.READY.value, "leases": {}, "uses": entry.uses}
-        await self._entries.update_one(where, {"$inc": {"idle_seconds": seconds}}, session=self._session)
+    async def scrubbed(self, entry: Entry, *, position: int, ended: datetime | None) -> None:
+        """Record how far the scrub of an entry is, and that it is through, if it is ready as it was."""
+        where = {"_id": entry.id, "state": State.READY.value, "token": entry.token}
+        fields: dict[str, Any] = {"scrub_position": position}
+        if ended is not None:
+            fields |= {"scrubbed_at": ended, "scrub_wanted": False}
+        await self._entries.update_one(where, {"$set": fields}, session=self._session)
 
-    async def charged(self) -> dict[str, Charge]:
-        """Return the sum of the entries' charges by site."""
+    async def want_scrub(self, where: Mapping[str, Any]) -> int:
+        """Ask for a scrub of the ready entries whose fields equal `where`; return how many there are."""
+        query = {**_query(where), "state": State.READY.value}
+        change = {"$set": {"scrub_wanted": True, "scrub_position": 0}}
+        return (await self._entries.update_many(query, change, session=self._session)).matched_count
+
+    async def age(self, seconds: float, decay: float) -> None:
+        """Multiply the heat of what is ready by `decay`, and add to the idle time of what nobody leases."""
+        ready = {"state": State.READY.value}
+        await self._entries.update_many(ready, {"$mul": {"heat": decay}}, session=self._session)
+        unleased = {**ready, "leases": {}}
+        await self._entries.update_many(unleased, {"$inc": {"idle_seconds": seconds}}, session=self._session)
+
+    async def pin(self, entry_id: str, name: str, pin: Pin) -> bool:
+        """Set a pin on what is wished present, and not on its way out; else False."""
+        where = {"_id": entry_id, "desired": "present", "state": {"$ne": State.EVICTING.value}}
+        change = {"$set": {f"pins.{name}": {"by": pin.by, "reason": pin.reason, "since": pin.since}}}
+        result = await self._entries.update_one(where, change, session=self._session)
+        return result.matched_count == 1
+
+    async def unpin(self, entry_id: str, name: str) -> bool:
+        """Remove a pin; False if there is none of this name. The idle time starts at 0."""
+        where = {"_id": entry_id, f"pins.{name}": {"$exists": True}}
+        change = {"$unset": {f"pins.{name}": ""}, "$set": {"idle_seconds": 0.0}}
+        result = await self._entries.update_one(where, change, session=self._session)
+        return result.matched_count == 1
+
+    async def forget(self, site: str) -> int:
+        """Remove the entries of a site that have nothing there; return how many others there are."""
+        gone = {"site": site, "charge": value(Charge()), "leases": {}}
+        await self._entries.delete_many(gone, session=self._session)
+        return await self._entries.count_documents({"site": site}, session=self._session)
+
+    async def charged(self) -> dict[tuple[str, str], Charge]:
+        """Return the sum of the entries' charges by site and project."""
+        key = {"site": "$site", "project": "$project"}
         sums = {"bytes": {"$sum": "$charge.bytes"}, "inodes": {"$sum": "$charge.inodes"}}
-        cursor = await self._entries.aggregate([{"$group": {"_id": "$site", **sums}}], session=self._session)
-        return {row["_id"]: charge_from(row) async for row in cursor}
+        cursor = await self._entries.aggregate([{"$group": {"_id": key, **sums}}], session=self._session)
+        return {(row["_id"]["site"], row["_id"]["project"]): charge_from(row) async for row in cursor}
 
     async def _change(self, where: Mapping[str, Any], change: Any) -> Entry | None:
         changed = await self._entries.find_one_and_update(
@@ -170,6 +223,8 @@ def _query(where: Mapping[str, Any]) -> dict[str, Any]:
     for name, wanted in where.items():
         if name == "leased":
             query["leases"] = {"$ne": {}} if wanted else {}
+        elif name == "pinned":
+            query["pins"] = {"$nin": [{}, None]} if wanted else NO_PINS
         elif isinstance(wanted, tuple):
             query[name] = {"$in": [value(item) for item in wanted]}
         else:

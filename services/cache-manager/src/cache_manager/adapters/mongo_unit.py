@@ -1,19 +1,19 @@
-"""The cache manager's transaction, and the indexes of its database."""
+"""The cache manager's transaction."""
 
 from __future__ import annotations
 
-from pymongo import ASCENDING, IndexModel
-
+from cache_manager.adapters.migrations import MIGRATIONS
 from cache_manager.adapters.mongo_entries import MongoEntries
+from cache_manager.adapters.mongo_prefetch import MongoPrefetches
+from cache_manager.adapters.mongo_quotas import MongoQuotas
+from cache_manager.adapters.mongo_rules import MongoRules
 from cache_manager.adapters.mongo_sites import MongoSites
-from cache_manager.application.ports import Entries, Sites
-from millrace.documents import MongoUnitOfWork, ensure_indexes
-from millrace.documents.indexes import Database
-from millrace.documents.migrations import Migration
+from cache_manager.adapters.names import ENTRIES, PREFETCH, QUOTAS, RETENTION, SITES
+from cache_manager.application.ports import Entries, Prefetches, Quotas, Rules, Sites
+from millrace.documents import MongoUnitOfWork
 from millrace.leases import Lease, LeaseStore
 
-ENTRIES = "entries"
-SITES = "sites"
+__all__ = ["ENTRIES", "MIGRATIONS", "PREFETCH", "QUOTAS", "RETENTION", "SITES", "CacheUnitOfWork"]
 
 
 class CacheUnitOfWork(MongoUnitOfWork):
@@ -23,21 +23,10 @@ class CacheUnitOfWork(MongoUnitOfWork):
         """Build the repositories of this transaction."""
         self.sites: Sites = MongoSites(self.database[SITES], self.session)
         self.entries: Entries = MongoEntries(self.database[ENTRIES], self.session)
+        self.quotas: Quotas = MongoQuotas(self.database[QUOTAS], self.session)
+        self.prefetches: Prefetches = MongoPrefetches(self.database[PREFETCH], self.session)
+        self.rules: Rules = MongoRules(self.database[RETENTION], self.session)
 
     async def guard(self, lease: Lease) -> None:
         """Let the transaction fail if the worker's lease is lost before it commits."""
         await LeaseStore(self.database, clock=self.clock).guard(lease, self.session)
-
-
-async def _indexes(database: Database) -> None:
-    await ensure_indexes(
-        database[ENTRIES],
-        [
-            IndexModel([("site", ASCENDING), ("state", ASCENDING)], name="site_state"),
-            IndexModel([("project", ASCENDING), ("_id", ASCENDING)], name="project_id"),
-            IndexModel([("state", ASCENDING), ("created_at", ASCENDING)], name="state_created"),
-        ],
-    )
-
-
-MIGRATIONS = [Migration(1, "indexes of entries", _indexes)]

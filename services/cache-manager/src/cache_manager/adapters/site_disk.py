@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 MARKER = "_READY"
 OWNER = ".millrace-site"
-VERSIONS, STAGING, TRASH = "v", ".staging", ".trash"
+VERSIONS, STAGING, TRASH, QUARANTINE = "v", ".staging", ".trash", ".quarantine"
 FOLDER_MODE = 0o750
 MAX_MARKER_BYTES = 64 * 1024
 
@@ -27,6 +29,18 @@ def prepare(root: Path, site: str) -> str | None:
         (root / name).mkdir(mode=FOLDER_MODE, exist_ok=True)
     write_durably(root / OWNER, json.dumps({"format": 1, "site": site}).encode())
     return None
+
+
+def retire(root: Path, site: str) -> None:
+    """Take away a site's mark and the folders of its own that are empty."""
+    if read_owner(root) != site:
+        return
+    for name in (VERSIONS, STAGING, TRASH, QUARANTINE):
+        for folder in [*(root / name / inner for inner in names(root / name)), root / name]:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+    (root / OWNER).unlink()
+    sync_folder(root)
 
 
 def read_owner(root: Path) -> str | None:
@@ -133,8 +147,58 @@ def measure(tree: Path) -> tuple[int, int]:
     return files, size
 
 
-def link_tree(source: Path, target: Path) -> None:
-    """Give `target` hard links to the regular files of `source`, its marker left out."""
+def weigh(tree: Path, paths: Sequence[str]) -> tuple[int, int]:
+    """Return bytes and inodes of those files at `paths` that are there, with a folder for each and one for all."""
+    size = count = 0
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            size += (tree / path).lstat().st_size
+            count += 2
+    return size, count + 1 if count else 0
+
+
+def set_aside(tree: Path, paths: Sequence[str], target: Path | None) -> None:
+    """Move files of a tree below the new folder `target`, a folder with a number for each; or delete them."""
+    if target is not None:
+        target.mkdir(mode=FOLDER_MODE, parents=True)
+    for number, path in enumerate(paths):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if target is None:
+                (tree / path).unlink()
+            else:
+                (target / str(number)).mkdir(mode=FOLDER_MODE)
+                (tree / path).rename(target / str(number) / Path(path).name)
+            sync_folder((tree / path).parent)
+
+
+def put_back(staged: Path, tree: Path) -> None:
+    """Move each staged file to its place in a tree, replacing what is there, and sync the folders."""
+    for current, _, files in os.walk(staged, followlinks=False):
+        there = tree / os.path.relpath(current, staged)
+        if files:
+            there.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            for name in files:
+                (Path(current) / name).replace(there / name)
+            sync_folder(there)
+    shutil.rmtree(staged, ignore_errors=True)
+
+
+def foreign_folder(path: Path, root: Path) -> bool:
+    """Return whether `path` is a readable folder, and no part of what the site below `root` manages."""
+    try:
+        real = path.resolve(strict=True)
+    except OSError:
+        return False
+    own = [root.resolve() / name for name in (VERSIONS, STAGING, TRASH, QUARANTINE)]
+    apart = not any(real.is_relative_to(area) or area.is_relative_to(real) for area in own)
+    return apart and real.is_dir() and os.access(real, os.R_OK | os.X_OK)
+
+
+def link_tree(source: Path, target: Path, *, tolerant: bool = False) -> None:
+    """Give `target` hard links to the regular files of `source`, its marker left out.
+
+    `tolerant`: files that cannot be linked (another file system, another owner, too many links) are left out.
+    """
     target.mkdir(mode=FOLDER_MODE, exist_ok=True)
     for current, folders, files in os.walk(source, followlinks=False):
         there = target / os.path.relpath(current, source)
@@ -145,4 +209,8 @@ def link_tree(source: Path, target: Path) -> None:
             path = Path(current) / name
             if path.is_symlink() or not path.is_file() or (name == MARKER and Path(current) == source):
                 continue
-            os.link(path, there / name, follow_symlinks=False)
+            try:
+                os.link(path, there / name, follow_symlinks=False)
+            except OSError as error:
+                if not tolerant or error.errno not in {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK}:
+                    raise

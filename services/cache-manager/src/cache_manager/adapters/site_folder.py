@@ -4,13 +4,14 @@
 <root>/v/<project>/<commit>/        a published tree, with `_READY` at its top
 <root>/.staging/<entry>.<token>/    being built by the holder of that token
 <root>/.trash/<entry>.<id>/         left its final path, waits to be deleted
+<root>/.quarantine/<entry>.<id>/    files that were found damaged, kept for whoever wants to know why
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -20,10 +21,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from cache_manager.adapters import site_disk as disk
 from cache_manager.application.ports import Found, Marker
+from cache_manager.domain.charge import Charge
 from cache_manager.domain.names import EntryKey
 from cache_manager.errors import SiteInvalid
 from millrace.clock import new_id
 from millrace.errors import DeadlineExceeded
+from millrace.proximity import Proximity, probe
 
 T = TypeVar("T")
 
@@ -41,6 +44,7 @@ class DiskSite:
         self.site = site
         self.root = root
         self._pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix=f"site-{site}")
+        self._looked: tuple[float, asyncio.Future[str | None]] | None = None
 
     def close(self) -> None:
         """Let go of the threads; one that hangs in the file system is left behind."""
@@ -52,8 +56,18 @@ class DiskSite:
         if problem is not None:
             raise SiteInvalid(problem, hint="give each site a directory of its own")
 
-    async def problem(self) -> str | None:
-        """Return why the site cannot be used now, or None."""
+    async def retire(self) -> None:
+        """Take the mark away and what is empty: the directory is nobody's then."""
+        await self._run(lambda: disk.retire(self.root, self.site))
+
+    async def problem(self, *, within: float = 0.0) -> str | None:
+        """Return why the site cannot be used now, or None, as was found up to `within` seconds ago."""
+        now = asyncio.get_running_loop().time()
+        if self._looked is None or now - self._looked[0] >= within:
+            self._looked = (now, asyncio.ensure_future(self._look()))
+        return await asyncio.shield(self._looked[1])
+
+    async def _look(self) -> str | None:
         try:
             owner = await self._run(lambda: disk.read_owner(self.root), seconds=3.0)
         except OSError as error:
@@ -119,6 +133,36 @@ class DiskSite:
 
         await self._run(work, seconds=LONG_SECONDS)
 
+    async def probe(self) -> Proximity | None:
+        """Measure how fast published files are read here, within bounds; None if there are none."""
+        return await self._run(lambda: probe(self.root / disk.VERSIONS), seconds=60.0)
+
+    async def weigh(self, key: EntryKey, paths: Sequence[str]) -> Charge:
+        """Return the room that those of the files at `paths` take which are there."""
+        return Charge(*await self._run(lambda: disk.weigh(self.path(key), paths), seconds=LONG_SECONDS))
+
+    async def set_aside(self, key: EntryKey, paths: Sequence[str], *, keep: bool) -> None:
+        """Move files of the tree at the final path into the quarantine, or delete them."""
+        target = self.root / disk.QUARANTINE / f"{key.id}.{new_id()}" if keep else None
+        await self._run(lambda: disk.set_aside(self.path(key), paths, target), seconds=LONG_SECONDS)
+
+    async def put_back(self, key: EntryKey, token: int) -> None:
+        """Move the staged files of `token` to their places in the tree at the final path, each at once, durably."""
+        await self._run(lambda: disk.put_back(self.staging(key, token), self.path(key)), seconds=LONG_SECONDS)
+
+    async def forget_aside(self, key: EntryKey) -> None:
+        """Delete what the quarantine holds of an entry."""
+        await self._delete_of(key, disk.QUARANTINE)
+
+    async def holds(self, path: str) -> bool:
+        """Return whether `path` is a folder that this process can read, outside of what the site manages itself."""
+        return await self._run(lambda: disk.foreign_folder(Path(path), self.root))
+
+    async def link_from(self, path: str, key: EntryKey, token: int) -> None:
+        """Give the staging folder hard links to the files of a folder; what cannot be linked is left out."""
+        target = self.staging(key, token)
+        await self._run(lambda: disk.link_tree(Path(path), target, tolerant=True), seconds=LONG_SECONDS)
+
     async def trash(self, key: EntryKey) -> bool:
         """Rename the tree at the final path into the trash; False if there is none."""
         target = self.root / disk.TRASH / f"{key.id}.{new_id()}"
@@ -141,8 +185,8 @@ class DiskSite:
         await self._delete_of(key, disk.TRASH)
 
     async def remove(self, area: str, name: str) -> None:
-        """Delete one name of `.staging` or `.trash`."""
-        if area not in {disk.STAGING, disk.TRASH} or "/" in name or name in {".", ".."}:
+        """Delete one name of `.staging`, `.trash` or `.quarantine`."""
+        if area not in {disk.STAGING, disk.TRASH, disk.QUARANTINE} or "/" in name or name in {".", ".."}:
             raise SiteInvalid(f"nothing is removed from {area[:40]!r}")
         await self._run(lambda: disk.delete(self.root / area / name), seconds=LONG_SECONDS)
 
@@ -152,7 +196,8 @@ class DiskSite:
         def work() -> Found:
             versions = self.root / disk.VERSIONS
             trees = [(project, commit) for project in disk.names(versions) for commit in disk.names(versions / project)]
-            return Found(trees, disk.names(self.root / disk.STAGING), disk.names(self.root / disk.TRASH))
+            areas = [disk.names(self.root / area) for area in (disk.STAGING, disk.TRASH, disk.QUARANTINE)]
+            return Found(trees, *areas)
 
         return await self._run(work)
 

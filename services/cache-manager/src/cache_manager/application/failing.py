@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import structlog
 
 from cache_manager.application import announce, metrics
 from cache_manager.application.ports import Unit
+from cache_manager.application.space import give_back
 from cache_manager.application.world import World
 from cache_manager.domain.charge import Charge
 from cache_manager.domain.entry import Entry
 from cache_manager.domain.plan import FILLING
-from cache_manager.domain.states import Move
-from cache_manager.errors import SiteUnavailable
+from cache_manager.domain.states import Move, State
+from cache_manager.errors import SiteDraining, SiteUnavailable
 from millrace.errors import Exhausted, MillraceError
 from millrace.leases.ports import Lease
 
@@ -29,7 +31,7 @@ async def record_failure(entry_id: str, error: MillraceError, lease: Lease, worl
         return
     metrics.FAILURES.labels(entry.site, error.code).inc()
     log.warning("work on a cache entry failed", entry=entry.id, state=entry.state.value, reason=error.message)
-    if isinstance(error, SiteUnavailable):
+    if isinstance(error, SiteUnavailable | SiteDraining):
         await _say(entry, error.message, world)
     elif entry.state not in FILLING:
         await _again(entry, error, world)
@@ -50,7 +52,17 @@ async def _again(entry: Entry, error: MillraceError, world: World) -> None:
     attempts = entry.attempts + 1
     pause = world.limits.patience.backoff(attempts)
     reason = f"attempt {attempts} failed: {error.message}"[:MAX_REASON]
-    await world.entries.note(entry, attempts=attempts, reason=f"{reason}; tried again in {pause:g} s")
+    changes = {"attempts": attempts, "reason": f"{reason}; tried again in {pause:g} s"}
+    if error.transient or attempts > 1 or entry.state is not State.REPAIRING:
+        await world.entries.note(entry, **changes)
+        return
+
+    async def work(uow: Unit) -> None:
+        noted = await uow.entries.note(entry, **changes)
+        retry_at = world.clock.now() + timedelta(seconds=pause)
+        announce.failed(replace(noted, retry_at=retry_at), uow=uow)
+
+    await world.transact(work)
 
 
 async def _give_up(entry: Entry, error: MillraceError, lease: Lease, world: World, *, move: Move) -> None:
@@ -70,8 +82,7 @@ async def _give_up(entry: Entry, error: MillraceError, lease: Lease, world: Worl
 
     async def work(uow: Unit) -> None:
         await uow.guard(lease)
-        if entry.charge:
-            await uow.sites.release(entry.site, entry.charge)
+        await give_back(entry, uow)
         failed = await uow.entries.move(entry, move, **changes)
         if move is Move.FAIL:
             announce.failed(failed, uow=uow)

@@ -23,12 +23,17 @@ from millrace.leases.ports import Lease
 
 log = structlog.get_logger(__name__)
 
+SAMPLE_BYTES = 4 * 1024 * 1024
+"""Fewer bytes say nothing about a link."""
+
 
 async def fill(entry: Entry, lease: Lease, world: World) -> None:
     """Bring the version to its final path, or leave the entry waiting for room."""
     started = world.clock.monotonic()
     folder = await world.folder(entry.site)
     facts = await world.lake.facts(entry.project, entry.commit)
+    if entry.charge:  # a copy taken back from the trash is charged with itself only
+        await folder.forget_aside(entry.key)
     reserved = await reserve(entry, facts, lease, world)
     if reserved is None:
         return
@@ -82,6 +87,8 @@ async def build(
     await fp("fill.C2.before")
     if anew:
         await folder.begin(entry.key)
+    if anew and entry.adopt_from and await folder.holds(entry.adopt_from):
+        await folder.link_from(entry.adopt_from, entry.key, lease.token)
     target: Path = folder.staging(entry.key, lease.token)
     progress = Progress(facts.bytes)
     filled = await reported(entry, progress, world.lake.fill(entry.project, facts, target, progress), world)
@@ -141,7 +148,10 @@ async def _confirm(entry: Entry, filled: Filled, lease: Lease, path: Path, *, se
             retry_at=None,
             fetched_bytes=filled.fetched_bytes,
             uses=entry.uses if filled.fetched_bytes == 0 else 0,
+            heat=max(1.0, entry.heat),
+            fill_seconds=seconds if filled.fetched_bytes else entry.fill_seconds,
             idle_seconds=0.0,
+            adopt_from="",
             ready_at=world.clock.now(),
         )
         await fp("fill.C11.before")
@@ -153,5 +163,7 @@ async def _confirm(entry: Entry, filled: Filled, lease: Lease, path: Path, *, se
     ready = await world.transact(work)
     await fp("fill.C10.after")
     metrics.SECONDS.labels(entry.site).observe(seconds)
+    if filled.fetched_bytes >= SAMPLE_BYTES and seconds > 0:
+        await world.sites.sample(entry.site, "lake", filled.fetched_bytes / seconds)
     await world.telemetry.progress(ready)
     log.info("cached", entry=entry.id, files=entry.files, bytes=entry.bytes, fetched=filled.fetched_bytes)

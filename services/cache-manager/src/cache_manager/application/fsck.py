@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cache_manager.application.ports import SiteFolder, Unit
-from cache_manager.application.sweep import BUILDING, incomplete
+from cache_manager.application.sweep import BUILDING, Sums, incomplete, total
 from cache_manager.application.world import World
-from cache_manager.domain.charge import Charge, Site
+from cache_manager.domain.charge import EVERY_SITE, Quota, Site
 from cache_manager.domain.entry import Entry
 from cache_manager.domain.names import EntryKey
 from cache_manager.domain.states import State
@@ -62,18 +62,28 @@ async def _look(world: World, *, deep: bool) -> tuple[int, set[Violation]]:
 
 
 async def _charges(world: World) -> set[Violation]:
-    async def work(uow: Unit) -> tuple[list[Site], dict[str, Charge]]:
-        return await uow.sites.all(), await uow.entries.charged()
+    async def work(uow: Unit) -> tuple[list[Site], list[Quota], Sums]:
+        return await uow.sites.all(), await uow.quotas.all(), await uow.entries.charged()
 
-    sites, sums = await world.transact(work)
-    found = set()
+    sites, quotas, sums = await world.transact(work)
+    found = _quotas(quotas, sums)
     for site in sites:
         where = f"site:{site.id}"
-        charged = sums.get(site.id, Charge())
+        charged = total(sums, site=site.id)
         if site.charged != charged:
             found.add(Violation(f"charged {site.charged}, while its entries sum up to {charged}", where))
         if not site.charged.fits(site.capacity):
             found.add(Violation(f"charged {site.charged} of a capacity of {site.capacity}", where))
+    return found
+
+
+def _quotas(quotas: list[Quota], sums: Sums) -> set[Violation]:
+    found = set()
+    for quota in quotas:
+        site = None if quota.site == EVERY_SITE else quota.site
+        charged = total(sums, site=site, project=quota.project)
+        if quota.charged != charged:
+            found.add(Violation(f"counts {quota.charged}, while the entries sum up to {charged}", f"quota:{quota.id}"))
     return found
 
 

@@ -19,6 +19,9 @@ from millrace.clock import new_id
 
 log = structlog.get_logger(__name__)
 
+SEEN_SECONDS = 1.0
+"""A site that was there a second ago is there: a run that finds it gone meanwhile fails, as it would a moment later."""
+
 
 @dataclass(frozen=True)
 class AcquireLease:
@@ -50,8 +53,8 @@ async def acquire_lease(cmd: AcquireLease, *, world: World) -> dict[str, Any]:
     key, run = cmd.key, cmd.run
     if world.folders(cmd.site) is None and await world.sites.get(cmd.site) is None:
         raise SiteNotFound(f"no cache site {cmd.site}", hint=f"PUT /v1/cache/sites/{cmd.site} makes it")
-    folder = await world.folder(cmd.site)
-    granted = await world.entries.grant(key.id, run)
+    folder = await world.folder(cmd.site, within=SEEN_SECONDS)
+    granted = await world.grant(key.id, run)
     if granted is None:
         raise _not_ready(key, await _ask_for(cmd, world))
     entry, grant = granted
@@ -61,7 +64,6 @@ async def acquire_lease(cmd: AcquireLease, *, world: World) -> dict[str, Any]:
     elif grant.fresh:
         metrics.MISSES.labels(key.site).inc()
     lease = LeaseName(key.id, run, grant.token)
-    log.info("lease granted", lease=lease.id, run=run, hit=grant.hit)
     return {
         "lease": lease.id,
         "path": str(folder.path(key)),

@@ -6,6 +6,7 @@ import structlog
 
 from cache_manager.application import announce, metrics
 from cache_manager.application.ports import Unit
+from cache_manager.application.space import give_back
 from cache_manager.application.world import World
 from cache_manager.domain.charge import Charge
 from cache_manager.domain.entry import Entry
@@ -29,7 +30,7 @@ async def trash(entry: Entry, lease: Lease, world: World) -> None:
     """Take the tree from its final path and say so: nobody can open it any more."""
     folder = await world.folder(entry.site)
     await fp("evict.E2.before")
-    assert not entry.leases, "no lease is granted on what is being evicted"  # noqa: S101 - stays on in production
+    assert not entry.held, "no lease and no pin comes upon what is being evicted"  # noqa: S101 - stays on in production
     await fp("evict.E2.after")
     await fp("evict.E3.before")
     await folder.trash(entry.key)
@@ -51,8 +52,9 @@ async def delete(entry: Entry, lease: Lease, world: World) -> None:
     folder = await world.folder(entry.site)
     await fp("evict.E4.before")
     await folder.empty(entry.key)
+    await folder.forget_aside(entry.key)
     await fp("evict.E4.after")
-    await _give_back(entry, Move.DELETE, lease, world)
+    await _end(entry, Move.DELETE, lease, world)
 
 
 async def withdraw(entry: Entry, lease: Lease, world: World) -> None:
@@ -62,14 +64,13 @@ async def withdraw(entry: Entry, lease: Lease, world: World) -> None:
         await folder.discard(entry.key)
         await folder.trash(entry.key)
         await folder.empty(entry.key)
-    await _give_back(entry, Move.WITHDRAW, lease, world)
+    await _end(entry, Move.WITHDRAW, lease, world)
 
 
-async def _give_back(entry: Entry, move: Move, lease: Lease, world: World) -> None:
+async def _end(entry: Entry, move: Move, lease: Lease, world: World) -> None:
     async def work(uow: Unit) -> None:
         await uow.guard(lease)
-        if entry.charge:
-            await uow.sites.release(entry.site, entry.charge)
+        await give_back(entry, uow)
         await uow.entries.move(entry, move, charge=Charge(), reason="", attempts=0, retry_at=None, progress=0.0)
 
     await world.transact(work)

@@ -17,7 +17,12 @@ SECONDS = Histogram(
     ["site"],
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 7_200),
 )
+SCRUBBED = Counter("millrace_cache_scrubbed_bytes", "Bytes of copies that were read again", ["site"])
+SCRUB_ERRORS = Counter("millrace_cache_scrub_errors", "Damaged files that reading again found", ["site"])
+REPAIRED = Counter("millrace_cache_repaired_files", "Files that were replaced from the lake", ["site"])
+LINKS = Gauge("millrace_cache_link", "Measured bytes a second (lake, read), seconds to open a file", ["site", "link"])
 LEASES = Gauge("millrace_cache_leases", "Leases in force", ["site"])
+PINS = Gauge("millrace_cache_pins", "Pins in force", ["site"])
 BYTES = Gauge("millrace_cache_bytes", "Bytes by what they are: used, reserved, free, capacity", ["site", "kind"])
 INODES = Gauge("millrace_cache_inodes", "Inodes by what they are: charged, free, capacity", ["site", "kind"])
 ENTRIES = Gauge("millrace_cache_entries", "Entries by state", ["site", "state"])
@@ -25,5 +30,5 @@ ENTRIES = Gauge("millrace_cache_entries", "Entries by state", ["site", "state"])
 
 def announce(site: str) -> None:
     """Let the counters of a site exist before anything happens there: a missing series is not a zero."""
-    for counter in (HITS, MISSES, JOINS, SAVED, FETCHED):
+    for counter in (HITS, MISSES, JOINS, SAVED, FETCHED, SCRUBBED, SCRUB_ERRORS, REPAIRED):
         counter.labels(site)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from cache_manager.domain.charge import Charge, Site
-from cache_manager.domain.entry import Asked, Cause, Desired, Entry, EvictReason, Grant
+from cache_manager.domain.charge import Charge, Quota, Site
+from cache_manager.domain.entry import Asked, Cause, Desired, Entry, EvictReason, Grant, Pin
+from cache_manager.domain.links import Measure
 from cache_manager.domain.names import EntryKey
+from cache_manager.domain.prefetch import Prefetch
+from cache_manager.domain.retention import Rule
 from cache_manager.domain.states import Move
 from millrace.documents.ports import UnitOfWork
 from millrace.leases.ports import Lease
+from millrace.proximity import Proximity
 
 
 class Sites(Protocol):
@@ -27,6 +32,15 @@ class Sites(Protocol):
     async def put(self, site: Site) -> Site:
         """Create a site, or change its path, capacity and origin; what is charged stays. It is prepared anew."""
 
+    async def change(self, site: str, **changes: Any) -> Site | None:
+        """Set fields of a site; None if there is no such site."""
+
+    async def sample(self, site: str, measure: Measure, value: float) -> None:
+        """Let a sample count in a moving average: bytes a second, or seconds."""
+
+    async def remove(self, site: str) -> bool:
+        """Forget a site if nothing is charged against it; False if something is."""
+
     async def prepared(self, site: Site) -> None:
         """Record that the site's directory is marked as its own; from then on it is never marked again unasked."""
 
@@ -35,6 +49,57 @@ class Sites(Protocol):
 
     async def release(self, site: str, amount: Charge) -> None:
         """Take a promise back."""
+
+    async def correct(self, site: str, charged: Charge) -> None:
+        """Set what is charged to what the entries sum up to."""
+
+
+class Quotas(Protocol):
+    """What each project holds at each site and at all of them, and may hold."""
+
+    async def all(self, project: str | None = None) -> list[Quota]:
+        """Return the quotas of a project, or all, by id."""
+
+    async def limit(self, site: str, project: str, limit: Charge | None) -> Quota:
+        """Set or lift a project's limit at a site, or at all (`*`)."""
+
+    async def charge(self, site: str, project: str, amount: Charge) -> Quota | None:
+        """Charge a project at a site and at all sites; return the quota that has no room for it, None if all have.
+
+        What was charged before the refusal stays: the caller's transaction is to be given up then.
+        """
+
+    async def correct(self, charged: Mapping[tuple[str, str], Charge]) -> None:
+        """Set what is charged by (site, project), and 0 everywhere else."""
+
+
+class Rules(Protocol):
+    """How long unused copies stay."""
+
+    async def all(self) -> list[Rule]:
+        """Return every rule by id."""
+
+    async def put(self, rule: Rule) -> None:
+        """Create or replace a rule."""
+
+    async def remove(self, project: str, dataset: str | None) -> bool:
+        """Remove a rule; False if there is none."""
+
+
+class Prefetches(Protocol):
+    """What is brought before anybody asks."""
+
+    async def all(self, project: str | None = None) -> list[Prefetch]:
+        """Return the rules of a project, or all, by id."""
+
+    async def put(self, rule: Prefetch) -> None:
+        """Create or replace a rule; one that is replaced begins its schedule anew."""
+
+    async def remove(self, project: str, name: str) -> bool:
+        """Remove a rule; False if there is none."""
+
+    async def acted(self, rule: Prefetch, at: datetime) -> bool:
+        """Record that a rule acts now, unless it did meanwhile or is another one."""
 
 
 class Entries(Protocol):
@@ -55,6 +120,9 @@ class Entries(Protocol):
     async def wish(self, entry_id: str, desired: Desired, asked: Asked, cause: Cause) -> bool:
         """Record what should be, unless a newer wish was recorded before. A wish for a FAILED entry queues it again."""
 
+    async def adopt_from(self, entry_id: str, path: str) -> bool:
+        """Let the next fill take files from a folder; False if the copy is there already."""
+
     async def claim(self, entry_id: str, token: int) -> Entry | None:
         """Record a worker's token, unless a higher one was seen; return the entry as it is then."""
 
@@ -72,10 +140,13 @@ class Entries(Protocol):
         """Record progress without raising the revision; return what is wished now, None if the worker was fenced."""
 
     async def evict(self, entry: Entry, *, reason: EvictReason, only_if_wished: Desired) -> Entry | None:
-        """Mark for eviction, if it is ready, unleased, and wished as said; else None. It is wished absent then."""
+        """Mark for eviction, if it is ready, held by nobody, and wished as said; else None. Wished absent then."""
 
     async def grant(self, entry_id: str, run: str) -> tuple[Entry, Grant] | None:
         """Give a run its lease, if the entry is ready and wished present; else None. Counts hits and bytes saved."""
+
+    async def grant_many(self, entry_id: str, runs: Sequence[str]) -> tuple[Entry, Mapping[str, Grant]] | None:
+        """Give several different runs their leases in one update, in their order; otherwise like `grant`."""
 
     async def renew(self, entry_id: str, run: str, token: int) -> bool:
         """Raise the beat of a lease; False if it is gone."""
@@ -83,11 +154,26 @@ class Entries(Protocol):
     async def end(self, entry_id: str, run: str, grant: Grant) -> bool:
         """Remove a lease, if it has this token (and beat, unless that is -1); the idle time starts at 0."""
 
-    async def age(self, entry: Entry, seconds: float) -> None:
-        """Add to the idle time of an entry that is ready, unleased, and was not used meanwhile."""
+    async def scrubbed(self, entry: Entry, *, position: int, ended: datetime | None) -> None:
+        """Record how far the scrub of an entry is, and that it is through, if it is ready as it was."""
 
-    async def charged(self) -> dict[str, Charge]:
-        """Return the sum of the entries' charges by site."""
+    async def want_scrub(self, where: Mapping[str, Any]) -> int:
+        """Ask for a scrub of the ready entries whose fields equal `where`; return how many there are."""
+
+    async def age(self, seconds: float, decay: float) -> None:
+        """Multiply the heat of what is ready by `decay`, and add to the idle time of what nobody leases."""
+
+    async def pin(self, entry_id: str, name: str, pin: Pin) -> bool:
+        """Set a pin on what is wished present, and not on its way out; else False."""
+
+    async def unpin(self, entry_id: str, name: str) -> bool:
+        """Remove a pin; False if there is none of this name. The idle time starts at 0."""
+
+    async def forget(self, site: str) -> int:
+        """Remove the entries of a site that have nothing there; return how many others there are."""
+
+    async def charged(self) -> dict[tuple[str, str], Charge]:
+        """Return the sum of the entries' charges by site and project."""
 
 
 class Unit(UnitOfWork, Protocol):
@@ -95,6 +181,9 @@ class Unit(UnitOfWork, Protocol):
 
     sites: Sites
     entries: Entries
+    quotas: Quotas
+    rules: Rules
+    prefetches: Prefetches
 
     async def guard(self, lease: Lease) -> None:
         """Let the transaction fail if the worker's lease is lost before it commits. Raises Fenced."""
@@ -122,11 +211,12 @@ class Marker:
 
 @dataclass(frozen=True)
 class Found:
-    """What lies on a site: published trees, and the names in `.staging` and `.trash`."""
+    """What lies on a site: published trees, and the names in `.staging`, `.trash` and `.quarantine`."""
 
     trees: Sequence[tuple[str, str]]
     staging: Sequence[str]
     trash: Sequence[str]
+    aside: Sequence[str] = ()
 
 
 class SiteFolder(Protocol):
@@ -141,8 +231,14 @@ class SiteFolder(Protocol):
             SiteInvalid: it belongs to another site, or cannot be used.
         """
 
-    async def problem(self) -> str | None:
-        """Return why the site cannot be used now (an export that is not mounted), or None."""
+    async def retire(self) -> None:
+        """Take the mark away and what is empty: the directory is nobody's then."""
+
+    async def problem(self, *, within: float = 0.0) -> str | None:
+        """Return why the site cannot be used now (an export that is not mounted), or None.
+
+        The answer may be one that was found up to `within` seconds ago.
+        """
 
     def path(self, key: EntryKey) -> Path:
         """Return the final path of an entry's tree."""
@@ -171,6 +267,27 @@ class SiteFolder(Protocol):
     async def link(self, key: EntryKey, token: int) -> None:
         """Give the staging folder hard links to the files of the tree at the final path, if there is one."""
 
+    async def probe(self) -> Proximity | None:
+        """Measure how fast published files are read here, within bounds; None if there are none."""
+
+    async def weigh(self, key: EntryKey, paths: Sequence[str]) -> Charge:
+        """Return the room that those of the files at `paths` take which are there."""
+
+    async def set_aside(self, key: EntryKey, paths: Sequence[str], *, keep: bool) -> None:
+        """Move files of the tree at the final path into the quarantine, or delete them."""
+
+    async def put_back(self, key: EntryKey, token: int) -> None:
+        """Move the staged files of `token` to their places in the tree at the final path, each at once, durably."""
+
+    async def forget_aside(self, key: EntryKey) -> None:
+        """Delete what the quarantine holds of an entry."""
+
+    async def holds(self, path: str) -> bool:
+        """Return whether `path` is a folder that this process can read, outside of what the site manages itself."""
+
+    async def link_from(self, path: str, key: EntryKey, token: int) -> None:
+        """Give the staging folder hard links to the files of a folder; what cannot be linked is left out."""
+
     async def trash(self, key: EntryKey) -> bool:
         """Rename the tree at the final path into the trash; False if there is none."""
 
@@ -181,7 +298,7 @@ class SiteFolder(Protocol):
         """Delete what the trash holds of an entry: the marker first, then slowly."""
 
     async def remove(self, area: str, name: str) -> None:
-        """Delete one name of `.staging` or `.trash`."""
+        """Delete one name of `.staging`, `.trash` or `.quarantine`."""
 
     async def found(self) -> Found:
         """List what lies on the site."""
@@ -200,6 +317,7 @@ class VersionFacts:
     files: int
     bytes: int
     folders: int
+    objects: int = 0
 
 
 @dataclass(frozen=True)
@@ -210,6 +328,15 @@ class Filled:
     files: int
     bytes: int
     fetched_bytes: int
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What reading a part of a tree found. `next`: the file to go on with, None at the end."""
+
+    next: int | None
+    bytes: int
+    damaged: Sequence[str]
 
 
 class Lake(Protocol):
@@ -229,6 +356,15 @@ class Lake(Protocol):
 
     async def damaged(self, project: str, facts: VersionFacts, tree: Path) -> list[str]:
         """Return the paths below `tree` whose bytes are not the version's: missing, different, or not part of it."""
+
+    async def check(self, project: str, facts: VersionFacts, tree: Path, start: int, size: int) -> Checked:
+        """Read files of a tree again, from the given one on (in the manifest's order), until `size` bytes were read."""
+
+    async def mend(self, project: str, facts: VersionFacts, paths: Sequence[str], target: Path) -> int:
+        """Write those files of the version that are at `paths` below the new folder `target`, verified and durable.
+
+        Return the bytes that came from the lake. Raises like `fill`.
+        """
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from cache_manager.application.ports import Unit
 from cache_manager.domain.charge import Charge, Site
-from cache_manager.errors import SiteInvalid
+from cache_manager.domain.links import Links, Measure, Rate
+from cache_manager.errors import SiteInUse, SiteInvalid, SiteNotFound
 from millrace.clock import Clock
 
 MAX_PATH = 1_024
 DEFAULT_INODES = 10_000_000
+MAX_AGE = 10 * 366 * 86_400.0
 FORBIDDEN = frozenset(
     {"/", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys", "/usr"}
 )
@@ -26,6 +29,8 @@ class DefineSite:
     capacity_bytes: int
     capacity_inodes: int = DEFAULT_INODES
     origin: str = "api"
+    age_out: float | None = None
+    labels: Mapping[Measure, float] = field(default_factory=dict)
 
 
 async def define_site(cmd: DefineSite, *, uow: Unit, clock: Clock) -> Site:
@@ -44,8 +49,44 @@ async def define_site(cmd: DefineSite, *, uow: Unit, clock: Clock) -> Site:
         raise SiteInvalid(f"site {cmd.site} holds entries at {before.path}", hint="clear them before it moves")
     capacity = Charge(cmd.capacity_bytes, cmd.capacity_inodes)
     return await uow.sites.put(
-        Site(id=cmd.site, path=path, capacity=capacity, origin=cmd.origin, created_at=clock.now())
+        Site(
+            id=cmd.site,
+            path=path,
+            capacity=capacity,
+            origin=cmd.origin,
+            age_out=cmd.age_out,
+            links=Links(**{name: Rate(label=label) for name, label in cmd.labels.items()}),
+            created_at=clock.now(),
+        )
     )
+
+
+async def drain_site(site: str, *, draining: bool, uow: Unit) -> Site:
+    """Let nothing new come to a site, and let everything leave it that nobody holds; or end that.
+
+    Raises:
+        SiteNotFound: there is no such site.
+    """
+    changed = await uow.sites.change(site, draining=draining)
+    if changed is None:
+        raise SiteNotFound(f"no cache site {site}")
+    return changed
+
+
+async def remove_site(site: str, *, uow: Unit) -> Site:
+    """Forget a site that holds nothing; its directory stays.
+
+    Raises:
+        SiteNotFound: there is no such site.
+        SiteInUse: something is charged against it, or wanted there.
+    """
+    known = await uow.sites.get(site)
+    if known is None:
+        raise SiteNotFound(f"no cache site {site}")
+    others = await uow.entries.forget(site)
+    if others or not await uow.sites.remove(site):
+        raise SiteInUse(f"site {site} holds {others} entries", hint="drain it, and wait until it is empty")
+    return known
 
 
 def check_path(path: str) -> str:

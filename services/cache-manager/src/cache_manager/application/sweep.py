@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import structlog
 
-from cache_manager.application.ports import Found, Marker, SiteFolder
+from cache_manager.application.ports import Found, Marker, SiteFolder, Unit
 from cache_manager.application.world import World
-from cache_manager.domain.charge import Site
+from cache_manager.domain.charge import EVERY_SITE, Charge, Site
 from cache_manager.domain.entry import Entry
 from cache_manager.domain.names import EntryKey
 from cache_manager.domain.states import Move, State
@@ -19,6 +21,9 @@ BUILDING = frozenset({State.FETCHING, State.VERIFYING, State.REPAIRING})
 HOLDING = frozenset({State.QUEUED, State.WAIT_SPACE, State.FETCHING, State.VERIFYING, State.EVICTING, State.TRASHED})
 """States in which the trash may hold a tree that the entry's worker takes back or deletes."""
 
+Sums = Mapping[tuple[str, str], Charge]
+"""What entries are charged with, by site and project."""
+
 
 class Sweep:
     """Sweeps the sites; remembers for how long it has seen a stray tree in the trash."""
@@ -28,7 +33,8 @@ class Sweep:
         self._strays = Beats()
 
     async def all(self) -> None:
-        """Sweep every site that can be reached."""
+        """Correct charges that no entry accounts for, and sweep every site that can be reached."""
+        await correct_charges(self._world)
         for site in await self._world.sites.all():
             folder = self._world.folders(site.id)
             if folder is not None and await folder.problem() is None:
@@ -43,6 +49,10 @@ class Sweep:
             await self._tree(key, entries.get(key.id), folder)
         await self._staging(found, entries, folder)
         await self._trash(found, entries, folder)
+        for name in found.aside:
+            entry = entries.get(name.rpartition(".")[0])
+            if entry is None or not entry.charge:
+                await folder.remove(".quarantine", name)
         for entry in entries.values():
             if entry.state is State.READY:
                 await self._ready(entry, folder)
@@ -116,3 +126,32 @@ def _adopted(marker: Marker, world: World) -> Entry:
         reason="found on the site; waiting to be verified",
         created_at=world.clock.now(),
     )
+
+
+async def correct_charges(world: World) -> None:
+    """Let sites and quotas be charged with what the entries sum up to; a restored or older database may differ."""
+
+    async def work(uow: Unit) -> list[str]:
+        sums, wrong = await uow.entries.charged(), []
+        for site in await uow.sites.all():
+            charged = total(sums, site=site.id)
+            if charged != site.charged:
+                await uow.sites.correct(site.id, charged)
+                wrong.append(site.id)
+        known = {(quota.site, quota.project): quota.charged for quota in await uow.quotas.all()}
+        if any(known.get(key) != amount for key, amount in sums.items()) or any(
+            amount != total(sums, site=None if site == EVERY_SITE else site, project=project)
+            for (site, project), amount in known.items()
+        ):
+            await uow.quotas.correct(sums)
+            wrong.append("quotas")
+        return wrong
+
+    for name in await world.transact(work):
+        log.error("charges did not match the entries and are corrected", where=name)
+
+
+def total(sums: Sums, *, site: str | None, project: str | None = None) -> Charge:
+    """Return the sum of the charges at a site (at all if None) of a project (of all if None)."""
+    chosen = (amount for (where, whose), amount in sums.items() if site in {None, where} and project in {None, whose})
+    return sum(chosen, Charge())

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from cache_manager.application.ports import Catalog, Entries, Lake, SiteFolder, Sites, Telemetry, Unit
+from cache_manager.application.ports import (
+    Catalog,
+    Entries,
+    Lake,
+    Prefetches,
+    Quotas,
+    Rules,
+    SiteFolder,
+    Sites,
+    Telemetry,
+    Unit,
+)
+from cache_manager.domain.entry import Entry, Grant
 from cache_manager.domain.plan import Patience
 from cache_manager.errors import SiteUnavailable
 from millrace.clock import Clock
@@ -16,7 +28,10 @@ from millrace.leases.ports import Leases
 
 @dataclass(frozen=True)
 class Limits:
-    """Times of the cache, in seconds."""
+    """Times of the cache, in seconds, and the shares of a site's capacity between which pressure works.
+
+    `scrub_rate` is in bytes a second.
+    """
 
     patience: Patience = field(default_factory=Patience)
     lease: float = 90.0
@@ -24,6 +39,12 @@ class Limits:
     age_step: float = 60.0
     sweep: float = 600.0
     report: float = 0.5
+    high_mark: float = 0.9
+    low_mark: float = 0.8
+    probe: float = 600.0
+    scrub: float = 7 * 86_400.0
+    sample: float = 3_600.0
+    scrub_rate: float = 50e6
 
 
 @dataclass(frozen=True)
@@ -33,6 +54,9 @@ class World:
     transact: Transact[Unit]
     sites: Sites
     entries: Entries
+    quotas: Quotas
+    rules: Rules
+    prefetches: Prefetches
     folders: Callable[[str], SiteFolder | None]
     lake: Lake
     catalog: Catalog
@@ -41,12 +65,13 @@ class World:
     holder: str
     clock: Clock
     limits: Limits
+    grant: Callable[[str, str], Awaitable[tuple[Entry, Grant] | None]]
     kick: Callable[[], None] = lambda: None
     rests: Beats = field(default_factory=Beats)
     grants: Beats = field(default_factory=Beats)
 
-    async def folder(self, site: str) -> SiteFolder:
-        """Return the folder of a site that can be used now.
+    async def folder(self, site: str, *, within: float = 0.0) -> SiteFolder:
+        """Return the folder of a site that can be used now, as was found up to `within` seconds ago.
 
         Raises:
             SiteUnavailable: no such site is configured, or its directory is away.
@@ -54,6 +79,6 @@ class World:
         folder = self.folders(site)
         if folder is None:
             raise SiteUnavailable(f"no cache site {site} is configured", hint=f"PUT /v1/cache/sites/{site} makes it")
-        if (problem := await folder.problem()) is not None:
+        if (problem := await folder.problem(within=within)) is not None:
             raise SiteUnavailable(f"site {site}: {problem}")
         return folder

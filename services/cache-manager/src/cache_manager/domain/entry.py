@@ -50,8 +50,20 @@ class Grant:
 
 
 @dataclass(frozen=True)
+class Pin:
+    """A lease without end, set by somebody who may: nothing but its removal lets the copy go."""
+
+    by: str
+    reason: str = ""
+    since: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Entry:
-    """What is remembered of an entry. `token` is the fencing token of whoever worked on it last."""
+    """What is remembered of an entry. `token` is the fencing token of whoever worked on it last.
+
+    `heat` counts uses, each of them half as much after a day; `fill_seconds` is what the last whole fetch took.
+    """
 
     site: str
     project: str
@@ -76,9 +88,16 @@ class Entry:
     progress: float = 0.0
     hits: int = 0
     uses: int = 0
+    heat: float = 0.0
     leases: Mapping[str, Grant] = field(default_factory=dict)
+    pins: Mapping[str, Pin] = field(default_factory=dict)
     idle_seconds: float = 0.0
+    fill_seconds: float = 0.0
     evict_reason: EvictReason = "cleared"
+    adopt_from: str = ""
+    scrub_wanted: bool = False
+    scrub_position: int = 0
+    scrubbed_at: datetime | None = None
     created_at: datetime | None = None
     ready_at: datetime | None = None
 
@@ -86,6 +105,11 @@ class Entry:
     def key(self) -> EntryKey:
         """Return what makes the entry one and the same."""
         return EntryKey(self.site, self.project, self.commit)
+
+    @property
+    def held(self) -> bool:
+        """Return whether a run or a pin keeps it."""
+        return bool(self.leases or self.pins)
 
     @property
     def id(self) -> str:

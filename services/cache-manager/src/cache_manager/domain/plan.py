@@ -41,7 +41,7 @@ def next_step(entry: Entry, unchanged: float, patience: Patience) -> Step | None
     """Return what `entry` needs, None when it rests. `unchanged`: seconds since its revision rose, as seen here."""
     if entry.state is State.EVICTING:
         return Step.TRASH
-    if entry.state is State.REPAIRING and (entry.desired == "present" or entry.leases):
+    if entry.state is State.REPAIRING and (entry.desired == "present" or entry.held):
         return Step.REPAIR if unchanged >= _pause(entry, patience) else None
     if entry.desired == "absent":
         return _going(entry, unchanged, patience)
@@ -57,7 +57,7 @@ def _going(entry: Entry, unchanged: float, patience: Patience) -> Step | None:
     if entry.state in FILLING or entry.state is State.FAILED:
         return Step.WITHDRAW
     if entry.state in PUBLISHED:
-        return None if entry.leases else Step.EVICT
+        return None if entry.held else Step.EVICT
     if entry.state is State.TRASHED:
         return Step.DELETE if unchanged >= patience.grace else None
     return None

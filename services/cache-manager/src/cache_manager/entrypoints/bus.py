@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from cache_manager.application.ports import Unit
+from cache_manager.application.prefetching import prefetch_commit, prefetch_run
 from cache_manager.application.requests import RequestCache, request_cache
 from cache_manager.domain.entry import Asked, Cause
+from cache_manager.domain.prefetch import Prefetch as Rule
 from cache_manager.settings import Prefetch
 from millrace.bus import Subscription
 from millrace.clock import Clock
-from millrace.events import CacheRequested, DatasetCommitted, encode
+from millrace.events import CacheRequested, DatasetCommitted, TrainingRequested, encode
 from millrace.events.envelope import AnyEvent
 
 
 def subscriptions(clock: Clock, kick: Callable[[], None], prefetch: Sequence[Prefetch]) -> list[Subscription]:
-    """Return what the cache manager wants to hear."""
+    """Return what the cache manager wants to hear. `prefetch`: rules of the settings, beside those in the database."""
+    of_settings = [Rule(rule.project, rule.dataset, "commit", rule.dataset, rule.site) for rule in prefetch]
 
     async def on_cache_requested(event: AnyEvent, uow: Unit) -> None:
         """Record the wish."""
@@ -36,25 +39,35 @@ def subscriptions(clock: Clock, kick: Callable[[], None], prefetch: Sequence[Pre
     async def on_dataset_committed(event: AnyEvent, uow: Unit) -> None:
         """Wish the new version present wherever its dataset is prefetched."""
         data: DatasetCommitted = event.data
-        for rule in prefetch:
-            if (rule.project, rule.dataset) == (event.project, data.dataset):
-                cmd = RequestCache(
-                    site=rule.site,
-                    project=event.project,
-                    dataset=data.dataset,
-                    version=data.version,
-                    commit=data.commit,
-                    desired="present",
-                    asked=Asked(data.version, event.id),
-                    cause=cause_of(event),
-                )
-                await request_cache(cmd, uow=uow, clock=clock)
-                uow.after_commit(kick)
+        wish = _wish(event, site="", asked=Asked(data.version, event.id))
+        if await prefetch_commit(wish, of_settings, uow=uow, clock=clock):
+            uow.after_commit(kick)
+
+    async def on_training_requested(event: AnyEvent, uow: Unit) -> None:
+        """Wish a run's version present where it will run, if a rule says so: the queue may be long."""
+        data: TrainingRequested = event.data
+        if await prefetch_run(_wish(event, site=data.site, asked=Asked(id=event.id)), uow=uow, clock=clock):
+            uow.after_commit(kick)
 
     return [
         Subscription("cache-manager-on-cache-requested", CacheRequested, on_cache_requested),
         Subscription("cache-manager-on-dataset-committed", DatasetCommitted, on_dataset_committed),
+        Subscription("cache-manager-on-training-requested", TrainingRequested, on_training_requested),
     ]
+
+
+def _wish(event: AnyEvent, *, site: str, asked: Asked) -> RequestCache:
+    """Return the wish for the version that an event is about."""
+    return RequestCache(
+        site=site,
+        project=event.project,
+        dataset=event.data.dataset,
+        version=event.data.version,
+        commit=event.data.commit,
+        desired="present",
+        asked=asked,
+        cause=cause_of(event),
+    )
 
 
 def cause_of(event: AnyEvent) -> Cause:

@@ -1,49 +1,27 @@
-"""/v1/cache: sites, entries and leases. Translation only."""
+"""/v1/cache: entries, pins and leases. Translation only."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from cache_manager.application.cache import Cache
 from cache_manager.application.leases import AcquireLease, acquire_lease, release_lease, renew_lease
-from cache_manager.application.sites import DEFAULT_INODES, DefineSite
-from cache_manager.domain.entry import Cause
 from cache_manager.domain.states import State
-from millrace.auth import Principal
+from cache_manager.entrypoints.http_common import Auditor, Body, Here, Id, Name, Pinner, Reader, Writer, cause_of
 from millrace.events.names import NAME_PATTERN, Digest, ResourceName, RunId
-from millrace.http import ProjectName, requires, requires_platform
-from millrace.telemetry import current_traceparent
+from millrace.http import ProjectName
 
 router = APIRouter(prefix="/v1/cache", tags=["cache"])
 fsck_router = APIRouter(tags=["operations"])
 
-Reader = Annotated[Principal, Depends(requires("cache:read"))]
-Writer = Annotated[Principal, Depends(requires("cache:write"))]
-SiteAdmin = Annotated[Principal, Depends(requires_platform("sites:write"))]
-Auditor = Annotated[Principal, Depends(requires_platform("fsck:read"))]
-Id = Annotated[str, Path(max_length=256)]
 
-
-class _Body(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SiteBody(_Body):
-    """A site as it should be."""
-
-    path: str = Field(min_length=2, max_length=1_024, description="an absolute directory of its own")
-    capacity_bytes: int = Field(gt=0, lt=2**62)
-    capacity_inodes: int = Field(default=DEFAULT_INODES, gt=0, lt=2**62)
-
-
-class EntryBody(_Body):
+class EntryBody(Body):
     """What should be cached: a version by number or commit."""
 
-    site: ResourceName
+    site: ResourceName | None = Field(default=None, description="none: where a run would have read it soonest")
     dataset: ResourceName
     version: int | None = Field(default=None, ge=1, lt=2**31)
     commit: Digest | None = None
@@ -55,7 +33,7 @@ class EntryBody(_Body):
         return self
 
 
-class LeaseBody(_Body):
+class LeaseBody(Body):
     """A run that needs a version's path."""
 
     run: RunId
@@ -64,32 +42,24 @@ class LeaseBody(_Body):
     commit: Digest
 
 
-def here(request: Request) -> Cache:
-    """Return the service behind the routes."""
-    cache: Cache = request.app.state.cache
-    return cache
+class PinBody(Body):
+    """Why a copy is kept."""
+
+    reason: str = Field(default="", max_length=500)
 
 
-Here = Annotated[Cache, Depends(here)]
-
-
-def _cause(principal: Principal, correlation: str | None = None) -> Cause:
-    return Cause(principal=principal.id, correlation=correlation, traceparent=current_traceparent())
-
-
-@router.get("/sites")
-async def list_sites(_: Reader, cache: Here, project: ProjectName = "default") -> dict[str, Any]:
-    """List the sites with their room, and what the project's entries saved there."""
-    return {"items": await cache.list_sites(project), "next": None}
-
-
-@router.put("/sites/{site}")
-async def put_site(
-    site: Annotated[str, Path(pattern=NAME_PATTERN)], body: SiteBody, principal: SiteAdmin, cache: Here
+@router.get("/plan")
+async def get_plan(
+    _: Reader,
+    cache: Here,
+    *,
+    dataset: Annotated[str, Query(pattern=NAME_PATTERN)],
+    version: Annotated[str, Query(max_length=64, description="a number, a commit, or `latest`")] = "latest",
+    site: Annotated[str | None, Query(pattern=NAME_PATTERN)] = None,
+    project: ProjectName = "default",
 ) -> dict[str, Any]:
-    """Create a site, or change its path (if it is empty) and capacity."""
-    cmd = DefineSite(site, body.path, body.capacity_bytes, body.capacity_inodes)
-    return await cache.define_site(cmd, principal.id)
+    """Say what it would take to cache a version at each site: bytes, requests, seconds, victims. Changes nothing."""
+    return await cache.plan(project, dataset, version, site)
 
 
 @router.get("/entries")
@@ -123,13 +93,41 @@ async def post_entry(
 ) -> dict[str, Any]:
     """Ask for a version to be cached at a site; repeating it joins what is under way."""
     reference = str(body.version) if body.version is not None else str(body.commit)
-    return await cache.request_present(body.site, project, body.dataset, reference, _cause(principal))
+    return await cache.request_present(body.site, project, body.dataset, reference, cause_of(principal))
 
 
 @router.delete("/entries/{entry}", status_code=202)
 async def delete_entry(entry: Id, principal: Writer, cache: Here, project: ProjectName = "default") -> dict[str, Any]:
     """Clear an entry: it goes as soon as nobody holds a lease on it."""
-    return await cache.request_absent(entry, project, _cause(principal))
+    return await cache.request_absent(entry, project, cause_of(principal))
+
+
+@router.get("/entries/{entry}/why")
+async def get_why(entry: Id, _: Reader, cache: Here, project: ProjectName = "default") -> dict[str, Any]:
+    """Say why an entry is as it is, who holds it, when it would go, and how other sites would do."""
+    return await cache.why(entry, project)
+
+
+@router.put("/entries/{entry}/pins/{pin}")
+async def put_pin(
+    entry: Id, pin: Name, body: PinBody, principal: Pinner, cache: Here, *, project: ProjectName = "default"
+) -> dict[str, Any]:
+    """Keep an entry whatever happens, until this pin is removed."""
+    return await cache.pin(entry, project, pin, body.reason, cause_of(principal))
+
+
+@router.delete("/entries/{entry}/pins/{pin}")
+async def delete_pin(
+    entry: Id, pin: Name, principal: Pinner, cache: Here, project: ProjectName = "default"
+) -> dict[str, Any]:
+    """Remove a pin."""
+    return await cache.unpin(entry, project, pin, cause_of(principal))
+
+
+@router.post("/entries/{entry}/scrub", status_code=202)
+async def post_scrub(entry: Id, principal: Writer, cache: Here, project: ProjectName = "default") -> dict[str, Any]:
+    """Read every byte of a copy again, soon; what is damaged is replaced from the lake."""
+    return await cache.scrub(entry, project, cause_of(principal))
 
 
 @router.post("/leases")
@@ -143,7 +141,7 @@ async def post_lease(
         project=project,
         dataset=body.dataset,
         commit=body.commit,
-        cause=_cause(principal),
+        cause=cause_of(principal),
     )
     return await acquire_lease(cmd, world=cache.world)
 
