@@ -130,14 +130,21 @@ class Lab:
         return engine
 
     async def version(
-        self, number: int = 1, *, files: int = 40, size: int = 900, dataset: str = "digits", project: str = "default"
+        self,
+        number: int = 1,
+        *,
+        files: int = 40,
+        size: int = 900,
+        dataset: str = "digits",
+        project: str = "default",
+        like: int | None = None,
     ) -> KnownVersion:
-        """Commit a version with `files` files to the lake."""
+        """Commit a version with `files` files to the lake; `like` another version, files of one name are equal."""
         root = self.scratch / f"{dataset}-{number}"
         for index in range(files):
             path = root / "train" / str(index % 10) / f"{index:04d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(f"{dataset} {number} {index} ".encode().ljust(size, b"."))
+            path.write_bytes(f"{dataset} {like or number} {index} ".encode().ljust(size, b"."))
         pushed = await push(root, self.store, project=project)
         commit = Commit(
             root=pushed.tree_root,

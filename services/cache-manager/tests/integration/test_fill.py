@@ -95,3 +95,20 @@ async def test_an_unknown_site_is_waited_for_with_a_reason(lab: Any) -> None:
 
     assert entry.state == "QUEUED"
     assert "no cache site nfs-z" in entry.reason
+
+
+async def test_a_newer_version_shares_what_an_older_copy_has(lab: Any) -> None:
+    manager, first = await lab.manager(), await lab.version()
+    await lab.ready(manager, first)
+    second = await lab.version(2, files=41, like=1)
+    reads = dict(lab.store.reads)
+
+    entry = await lab.ready(manager, second)
+
+    assert entry.state == "READY"
+    assert entry.fetched_bytes < 2_000
+    assert sum(lab.store.pack_reads().values()) <= sum(n for key, n in reads.items() if "/packs/" in key) + 1
+    old, new = (lab.site / "v/default" / version.commit for version in (first, second))
+    shared = [path for path in old.rglob("*.png") if (new / path.relative_to(old)).samefile(path)]
+    assert len(shared) == 40
+    assert await lab.violations(manager) == []

@@ -24,7 +24,10 @@ _UNLINKABLE = frozenset({errno.EXDEV, errno.EMLINK, errno.ENOENT, errno.EPERM, e
 
 @dataclass(frozen=True, slots=True)
 class Ancestor:
-    """A verified tree of another version on the same file system, which its holder keeps from being evicted."""
+    """A verified tree of another version on the same file system.
+
+    It is held open while it is linked from; should it be removed meanwhile, what is gone is fetched.
+    """
 
     root: Path
     manifest: Manifest
@@ -39,7 +42,10 @@ def link_shared(root: int, manifest: Manifest, rows: Any, ancestor: Ancestor) ->
     theirs = KnownBlobs(ancestor.manifest).rows(digests_of(manifest.table)[rows], sizes)
     linked = (theirs >= 0) & (sizes > 0)
     where = np.flatnonzero(linked)
-    source = os.open(ancestor.root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        source = os.open(ancestor.root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:  # it was evicted meanwhile
+        return np.zeros(len(rows), dtype=bool)
     try:
         for first in range(0, len(where), BLOCK):
             block = where[first : first + BLOCK]

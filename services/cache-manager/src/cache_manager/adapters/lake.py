@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cache_manager.adapters.mending import fetch_files
-from cache_manager.application.ports import Checked, Filled, VersionFacts
+from cache_manager.application.ports import Checked, Filled, Near, VersionFacts
+from millrace.datasets.ancestor import Ancestor
 from millrace.datasets.fetch import plan
 from millrace.datasets.fill import fill
 from millrace.datasets.manifest import Manifest
@@ -35,10 +36,16 @@ class DatasetLake:
         return (await self._version(project, commit))[0]
 
     async def fill(
-        self, project: str, facts: VersionFacts, target: Path, progress: Callable[[int, int], None]
+        self,
+        project: str,
+        facts: VersionFacts,
+        target: Path,
+        progress: Callable[[int, int], None],
+        near: Near | None = None,
     ) -> Filled:
         """Write a version's files into the new folder `target`, verified and durable."""
         _, manifest = await self._version(project, facts.commit)
+        ancestor = None if near is None else Ancestor(near.path, (await self._version(project, near.commit))[1])
 
         def tell(state: Progress) -> None:
             progress(state.bytes_done, state.transferred_bytes)
@@ -51,8 +58,9 @@ class DatasetLake:
             progress=tell,
             failpoint=fp,
             concurrency=self._transfers,
+            ancestor=ancestor,
         )
-        return Filled(result.tree_root, result.files, result.bytes, result.fetched_bytes)
+        return Filled(result.tree_root, result.files, result.bytes, result.fetched_bytes, result.linked_bytes)
 
     async def damaged(self, project: str, facts: VersionFacts, tree: Path) -> list[str]:
         """Return the paths below `tree` whose bytes are not the version's."""

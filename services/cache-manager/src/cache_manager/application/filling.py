@@ -11,12 +11,12 @@ from pathlib import Path
 import structlog
 
 from cache_manager.application import announce, metrics
-from cache_manager.application.ports import Filled, Marker, SiteFolder, Unit, VersionFacts
+from cache_manager.application.ports import Filled, Marker, Near, SiteFolder, Unit, VersionFacts
 from cache_manager.application.reporting import Progress, reported
 from cache_manager.application.space import reserve
 from cache_manager.application.world import World
 from cache_manager.domain.entry import Entry
-from cache_manager.domain.states import Move
+from cache_manager.domain.states import Move, State
 from millrace.errors import Corrupt
 from millrace.failpoints import fp
 from millrace.leases.ports import Lease
@@ -91,9 +91,27 @@ async def build(
         await folder.link_from(entry.adopt_from, entry.key, lease.token)
     target: Path = folder.staging(entry.key, lease.token)
     progress = Progress(facts.bytes)
-    filled = await reported(entry, progress, world.lake.fill(entry.project, facts, target, progress), world)
+    near = await _ancestor(entry, folder, world)
+    filled = await reported(entry, progress, world.lake.fill(entry.project, facts, target, progress, near), world)
     metrics.FETCHED.labels(entry.site).inc(filled.fetched_bytes)
+    metrics.LINKED.labels(entry.site).inc(filled.linked_bytes)
+    if near is not None:
+        log.info("filled from what is near", entry=entry.id, ancestor=near.commit, linked_bytes=filled.linked_bytes)
     return filled
+
+
+async def _ancestor(entry: Entry, folder: SiteFolder, world: World) -> Near | None:
+    """Return the copy of another version of the dataset to link from: the newest before this one, or the next.
+
+    It needs no lease: it is held open, a rename does not move it, and what is deleted from under us is fetched.
+    """
+    where = {"site": entry.site, "project": entry.project, "dataset": entry.dataset, "state": State.READY}
+    found = [other for other in await world.entries.find(where) if other.commit != entry.commit]
+    if not found:
+        return None
+    older = [other for other in found if other.version < entry.version]
+    best = max(older, key=lambda it: it.version) if older else min(found, key=lambda it: it.version)
+    return Near(best.commit, folder.path(best.key))
 
 
 def check(filled: Filled, facts: VersionFacts) -> None:

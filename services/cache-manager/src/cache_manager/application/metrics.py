@@ -9,6 +9,7 @@ MISSES = Counter("millrace_cache_misses", "First leases of a fill, and leases as
 JOINS = Counter("millrace_cache_joins", "Requests that joined a fill which was under way", ["site"])
 SAVED = Counter("millrace_cache_saved_bytes", "Bytes that were not downloaded again", ["site"])
 FETCHED = Counter("millrace_cache_fetched_bytes", "Bytes that came from the lake", ["site"])
+LINKED = Counter("millrace_cache_linked_bytes", "Bytes shared with another version's copy and not fetched", ["site"])
 EVICTIONS = Counter("millrace_cache_evictions", "Copies that left their final path", ["site", "reason"])
 FAILURES = Counter("millrace_cache_fill_failures", "Attempts to fill that failed", ["site", "error"])
 SECONDS = Histogram(
@@ -30,5 +31,5 @@ ENTRIES = Gauge("millrace_cache_entries", "Entries by state", ["site", "state"])
 
 def announce(site: str) -> None:
     """Let the counters of a site exist before anything happens there: a missing series is not a zero."""
-    for counter in (HITS, MISSES, JOINS, SAVED, FETCHED, SCRUBBED, SCRUB_ERRORS, REPAIRED):
+    for counter in (HITS, MISSES, JOINS, SAVED, FETCHED, LINKED, SCRUBBED, SCRUB_ERRORS, REPAIRED):
         counter.labels(site)

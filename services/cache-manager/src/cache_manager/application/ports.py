@@ -322,12 +322,21 @@ class VersionFacts:
 
 @dataclass(frozen=True)
 class Filled:
-    """What a fill wrote, and how many bytes of it came from the lake."""
+    """What a fill wrote, how many bytes of it came from the lake, and how many were shared with another copy."""
 
     tree_root: str
     files: int
     bytes: int
     fetched_bytes: int
+    linked_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Near:
+    """A published tree of another version at the same site, by its commit and path."""
+
+    commit: str
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -346,9 +355,16 @@ class Lake(Protocol):
         """Return what a version consists of. Raises NotFound, Corrupt, Invalid, Unavailable."""
 
     async def fill(
-        self, project: str, facts: VersionFacts, target: Path, progress: Callable[[int, int], None]
+        self,
+        project: str,
+        facts: VersionFacts,
+        target: Path,
+        progress: Callable[[int, int], None],
+        near: Near | None = None,
     ) -> Filled:
         """Write a version's files into the new folder `target`, each blob verified before its file has a name.
+
+        Files that `near` has are linked and not fetched.
 
         All is durable when it returns. `progress(written bytes, fetched bytes)` is called now and then. Passes the
         failpoints C3 to C6.
