@@ -220,10 +220,12 @@ def _parsed(url: str) -> tuple[httpx.URL, str, int]:
 
 
 def _address(text: str) -> Address:
+    """Return an address; an IPv4 one in IPv6 clothes is judged, and reached, as what it is."""
     try:
-        return ipaddress.ip_address(text.partition("%")[0])
+        found = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         raise EgressRefused("the host has no address that is one") from None
+    return getattr(found, "ipv4_mapped", None) or found
 
 
 def _check(response: httpx.Response, target: Target, caps: Caps) -> None:
