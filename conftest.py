@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["millrace_stack.pytest_plugin"]
 
 REVIEWED = Path(__file__).parent / "tests" / "reviewed_skips.txt"
+
+# A busy machine must not turn a property red: no example is timed, `timeout` in pyproject.toml bounds each test.
+settings.register_profile("millrace", deadline=None)
+settings.load_profile("millrace")
 
 
 TOGETHER = ("tests/e2e/", "libs/stack/tests/test_stack.py")
