@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -163,6 +165,26 @@ def test_tensorflow_reads_the_same_samples(dataset: Dataset) -> None:
     shuffled = dataset.as_tf_data(at=Position(4), unbatch=False, batch=16).as_numpy_iterator()
     mixed = {path.decode(): data for paths, contents in shuffled for path, data in zip(paths, contents, strict=True)}
     assert mixed == FILES
+
+
+def test_workers_of_a_torch_loader_share_the_shard(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch is no dependency: its two names stand in here."""
+    worker: list[SimpleNamespace | None] = [None]
+    stand_in = ModuleType("torch.utils.data")
+    stand_in.IterableDataset = object  # type: ignore[attr-defined]
+    stand_in.get_worker_info = lambda: worker[0]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.data", stand_in)
+    samples = dataset.as_torch(at=Position(2), batch=8, shard=(1, 2))
+    alone = list(samples)
+    assert {path for path, _ in alone} < set(PATHS)
+    shared = []
+    for number in range(3):
+        worker[0] = SimpleNamespace(id=number, num_workers=3)
+        shared += list(samples)
+    assert sorted(shared) == sorted(alone)
+    worker[0] = None
+    other = list(dataset.as_torch(at=Position(2), shard=(0, 2)))
+    assert sorted(path for path, _ in alone + other) == PATHS
 
 
 def test_the_order_never_changes(dataset: Dataset) -> None:
