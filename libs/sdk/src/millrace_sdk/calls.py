@@ -80,7 +80,7 @@ class Calls(Generic[R]):
         return self.do(Call("POST", _path("datasets", name, "commits"), body=dict(body), key=key))
 
     def records(self, name: str, ref: str | int = "latest", **params: Any) -> R:
-        """Return a page of a version's typed records; `type`, `path`, `cursor` and `limit` narrow it."""
+        """Return a page of a version's typed records; `type`, `path`, `after` and `limit` narrow it."""
         return self.do(Call("GET", _path("datasets", name, "versions", ref, "records"), params))
 
     def record_summary(self, name: str, ref: str | int = "latest") -> R:

@@ -13,6 +13,7 @@ from catalog.adapters.lake import ObjectStoreLake
 from catalog.adapters.mongo_unit import CatalogUnitOfWork, MongoDocuments
 from catalog.adapters.schema import MIGRATIONS
 from catalog.adapters.services import HttpServices
+from catalog.adapters.version_files import LakeFiles
 from catalog.application.catalog import Catalog
 from catalog.application.projections.receive import OWN_SOURCE
 from catalog.application.tokens import install_tokens, read_bootstrap
@@ -105,6 +106,7 @@ def assemble(settings: CatalogSettings, shared: SharedSettings, store: S3ObjectS
         documents=documents,
         transact=transactor,
         lake=ObjectStoreLake(store),
+        files=LakeFiles(store),
         clock=clock,
         services=HttpServices(neighbours(shared), http),
         environment=shared.environment,

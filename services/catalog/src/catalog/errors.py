@@ -87,3 +87,17 @@ class DeadLetterNotFound(NotFound):
     """No such dead letter."""
 
     code = "dead-letter-not-found"
+
+
+class FileNotInVersion(NotFound):
+    """The version has no file of that path."""
+
+    code = "file-not-in-version"
+
+
+class RangeNotSatisfiable(Invalid):
+    """The range that was asked for begins beyond the end of the file."""
+
+    code = "range-not-satisfiable"
+    title = "Range not satisfiable"
+    status = 416

@@ -206,14 +206,14 @@ async def test_a_commit_may_name_the_records_of_its_files(world) -> None:
         await world.commit(pushed, caller=keyed)
 
     version = await find_version("default", "digits", "1", documents=world.documents)
-    first = await list_records(version, kind=None, path="", cursor=None, limit=1, lake=world.lake)
-    rest = await list_records(version, kind="Text", path="b", cursor=first["next"], limit=1, lake=world.lake)
+    first = await list_records(version, kind=None, path="", after=None, limit=1, lake=world.lake)
+    rest = await list_records(version, kind="Text", path="b", after=first["next"], limit=1, lake=world.lake)
     assert [item["id"] for item in first["items"] + rest["items"]] == ["a.txt", "b.txt"]
     assert rest["next"] is None
     summary = await summarise_records(version, lake=world.lake)
     assert (summary["total"], summary["types"]) == (2, {"Text": {"records": 2, "bytes": 6}})
-    with pytest.raises(Invalid, match="cursor"):
-        await list_records(version, kind=None, path="", cursor="x", limit=1, lake=world.lake)
+    with pytest.raises(Invalid, match="after"):
+        await list_records(version, kind=None, path="", after="x", limit=1, lake=world.lake)
     report = await check(documents=world.documents, lake=world.lake, clock=world.clock)
     assert report["violations"] == []
     del world.store.objects[f"default/records/{records}"]
@@ -228,7 +228,7 @@ async def test_a_version_without_records_has_an_empty_page(world) -> None:
     await world.dataset()
     await world.commit(await world.push(a=b"one"))
     version = await find_version("default", "digits", "1", documents=world.documents)
-    page = await list_records(version, kind=None, path="", cursor=None, limit=9, lake=world.lake)
+    page = await list_records(version, kind=None, path="", after=None, limit=9, lake=world.lake)
     assert page == {"records": None, "items": [], "next": None}
     assert (await summarise_records(version, lake=world.lake))["total"] == 0
 

@@ -44,13 +44,13 @@ def records(
 
 def _pages(client: Any, name: str, version: str, where: dict[str, Any], limit: int) -> dict[str, Any]:
     items: list[Any] = []
-    cursor: str | None = None
+    after: str | None = None
     while True:
-        wanted = {**where, "cursor": cursor, "limit": min(1_000, limit - len(items))}
+        wanted = {**where, "after": after, "limit": min(1_000, limit - len(items))}
         page: dict[str, Any] = client.records(name, version, **wanted)
         items += page["items"]
-        cursor = page["next"]
-        if cursor is None or len(items) >= limit:
+        after = page["next"]
+        if after is None or len(items) >= limit:
             return {**page, "items": items}
 
 

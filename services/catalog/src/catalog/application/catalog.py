@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from catalog.application.files import Files
 from catalog.application.lake import Lake
 from catalog.application.ports import Documents, Transact
 from millrace.clock import Clock
@@ -47,6 +48,7 @@ class Catalog:
     documents: Documents
     transact: Transact
     lake: Lake
+    files: Files
     clock: Clock
     services: Services
     environment: str

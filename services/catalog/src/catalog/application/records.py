@@ -10,19 +10,19 @@ from millrace.records import Record
 
 
 async def list_records(
-    version: Version, *, kind: str | None, path: str, cursor: str | None, limit: int, lake: Lake
+    version: Version, *, kind: str | None, path: str, after: str | None, limit: int, lake: Lake
 ) -> View:
     """Return a page of records, by id.
 
     Raises:
-        Invalid: the cursor is not the `next` of a page.
+        Invalid: `after` is not the `next` of a page.
     """
     if version.records is None:
         return {"records": None, "items": [], "next": None}
-    found, after = await lake.record_page(
-        version.project, version.records, kind=kind, path=path, start=_start(cursor), limit=limit
+    found, more = await lake.record_page(
+        version.project, version.records, kind=kind, path=path, start=_start(after), limit=limit
     )
-    following = None if after is None else str(after)
+    following = None if more is None else str(more)
     return {"records": version.records, "items": [record(item) for item in found], "next": following}
 
 
@@ -55,9 +55,9 @@ def record(item: Record) -> View:
     }
 
 
-def _start(cursor: str | None) -> int:
-    if cursor is None:
+def _start(after: str | None) -> int:
+    if after is None:
         return 0
-    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 10):
-        raise Invalid("`cursor` is the `next` of a page of records")
-    return int(cursor)
+    if not (after.isascii() and after.isdecimal() and len(after) < 10):
+        raise Invalid("`after` is the `next` of a page of records")
+    return int(after)

@@ -14,6 +14,7 @@ from catalog.entrypoints.routes import (
     datasets,
     deployments,
     events,
+    files,
     forwarded,
     models,
     operations,
@@ -31,6 +32,7 @@ BODY_LIMITS = {"/v1/datasets/": 16 * MIB, "/v1/runs/": 8 * MIB, "/v1/policies/":
 
 ROUTERS: tuple[APIRouter, ...] = (
     datasets.router,
+    files.router,
     policies.router,
     runs.router,
     models.router,

@@ -123,12 +123,12 @@ async def get_records(
     *,
     kind: Annotated[str | None, Query(alias="type", max_length=63, description="only records of this type")] = None,
     path: Annotated[str, Query(max_length=1_024, description="only ids that begin so")] = "",
-    cursor: Annotated[str | None, Query(max_length=16, description="the `next` of the page before")] = None,
+    after: Annotated[str | None, Query(max_length=16, description="the `next` of the page before")] = None,
     limit: Limit = 100,
 ) -> dict[str, Any]:
     """List the typed records of a version by id; a version without a table has none."""
     version = await find_version(caller.project, name, ref, documents=catalog.documents)
-    return await list_records(version, kind=kind, path=path, cursor=cursor, limit=limit, lake=catalog.lake)
+    return await list_records(version, kind=kind, path=path, after=after, limit=limit, lake=catalog.lake)
 
 
 @router.get("/{name}/versions/{ref}/records/summary")
