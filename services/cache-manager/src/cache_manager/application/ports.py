@@ -288,6 +288,9 @@ class SiteFolder(Protocol):
     async def link_from(self, path: str, key: EntryKey, token: int) -> None:
         """Give the staging folder hard links to the files of a folder; what cannot be linked is left out."""
 
+    async def protect(self, key: EntryKey, token: int) -> None:
+        """Make the staged files read-only, under whatever other names they have, too."""
+
     async def trash(self, key: EntryKey) -> bool:
         """Rename the tree at the final path into the trash; False if there is none."""
 
