@@ -11,6 +11,7 @@ SAVED = Counter("millrace_cache_saved_bytes", "Bytes that were not downloaded ag
 FETCHED = Counter("millrace_cache_fetched_bytes", "Bytes that came from the lake", ["site"])
 EVICTIONS = Counter("millrace_cache_evictions", "Copies that left their final path", ["site", "reason"])
 FAILURES = Counter("millrace_cache_fill_failures", "Attempts to fill that failed", ["site", "error"])
+PREFETCHES = Counter("millrace_cache_prefetches", "Versions wished for by a rule", ["site", "trigger"])
 SECONDS = Histogram(
     "millrace_cache_fill_seconds",
     "From the start of a fill to READY",

@@ -98,8 +98,8 @@ class Prefetches(Protocol):
     async def remove(self, project: str, name: str) -> bool:
         """Remove a rule; False if there is none."""
 
-    async def acted(self, rule: Prefetch, at: datetime) -> bool:
-        """Record that a rule acts now, unless it did meanwhile or is another one."""
+    async def acted(self, rule: Prefetch, at: datetime | None, problem: str) -> bool:
+        """Record when a rule acted, and why it could not; False if it did meanwhile, or is another one."""
 
 
 class Entries(Protocol):
