@@ -72,6 +72,10 @@ def test_sites_quotas_and_rules_are_changed(gateway: Any) -> None:
     gateway.answers["DELETE", "/v1/cache/age-out"] = {}
     gateway.answers["GET", "/v1/cache/age-out"] = {"items": [], "sites": {"nfs-b": 60.0}, "default_seconds": 86_400.0}
     gateway.answers["PUT", "/v1/cache/prefetch/nightly"] = gateway.answers["DELETE", "/v1/cache/prefetch/nightly"] = {}
+    rule = {"name": "nightly", "trigger": "schedule", "dataset": "plants", "site": "nfs-b", "at": "03:30"}
+    gateway.answers["GET", "/v1/cache/prefetch"] = {
+        "items": [{**rule, "every_seconds": None, "last": None, "problem": "site nfs-b is being drained"}]
+    }
     for line in (
         "sites add nfs-b /mnt/b --gb 4000 --age-out-days 2",
         "sites drain nfs-b",
@@ -82,6 +86,7 @@ def test_sites_quotas_and_rules_are_changed(gateway: Any) -> None:
         "age-out rm plants",
         "age-out ls",
         "prefetch set nightly --on schedule -d plants -s nfs-b --at 03:30",
+        "prefetch ls",
         "prefetch rm nightly",
     ):
         assert main(["cache", *line.split()]) == 0, line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ async def test_a_whole_tree_is_adopted_without_a_byte_from_the_lake(lab: Any, ma
     assert (lab.store.pack_reads(), entry.fetched_bytes, entry.adopt_from) == ({}, 0, "")
     copy = lab.site / "v" / "default" / version.commit / "train" / "7" / "0007.png"
     assert copy.stat().st_ino == (tree / "train" / "7" / "0007.png").stat().st_ino
+    assert {path.stat().st_mode & 0o777 for path in (lab.site / "v").rglob("*.png")} == {0o440}
     assert await lab.event_types() == ["cache.ready"]
     assert await lab.violations(manager) == []
     with pytest.raises(Conflict, match="already"):
@@ -40,7 +42,10 @@ async def test_what_differs_is_fetched_and_what_is_strange_stays_behind(lab: Any
     version = await lab.version()
     tree = lab.scratch / "near"
     shutil.copytree(lab.scratch / "digits-1", tree)
-    (tree / "train" / "7" / "0007.png").write_bytes(b"other bytes")
+    other = tree / "train" / "7" / "0007.png"
+    content = b"?" * other.stat().st_size
+    other.write_bytes(content)
+    mode = other.stat().st_mode
     (tree / "train" / "8" / "0008.png").unlink()
     (tree / "notes.txt").write_text("mine")
     (tree / "link").symlink_to("/etc/passwd")
@@ -48,7 +53,26 @@ async def test_what_differs_is_fetched_and_what_is_strange_stays_behind(lab: Any
     entry = await lab.until_state(manager, lab.key(version), "READY")
     assert 0 < entry.fetched_bytes < 10_000
     assert not list((lab.site / "v").rglob("notes.txt"))
-    assert (tree / "train" / "7" / "0007.png").read_bytes() == b"other bytes"
+    assert (other.read_bytes(), other.stat().st_mode) == (content, mode)
+    assert await lab.violations(manager) == []
+
+
+async def test_files_of_another_user_come_from_the_lake(
+    lab: Any, manager: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version, mine = await lab.version(), os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
+    await adopted(lab, manager, lab.scratch / "digits-1")
+    entry = await lab.until_state(manager, lab.key(version), "READY")
+    assert entry.fetched_bytes > 0
+    assert {path.stat().st_nlink for path in (lab.scratch / "digits-1").rglob("*.png")} == {1}
+
+
+async def test_a_folder_that_vanishes_is_no_loss(lab: Any, manager: Any) -> None:
+    version = await lab.version()
+    await adopted(lab, manager, lab.scratch / "digits-1")
+    shutil.rmtree(lab.scratch / "digits-1")
+    await lab.until_state(manager, lab.key(version), "READY")
     assert await lab.violations(manager) == []
 
 

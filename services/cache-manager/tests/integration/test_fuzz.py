@@ -118,7 +118,7 @@ class Fuzz:
                 return
 
     async def check(self) -> None:
-        """Room first: bytes come after their charge and go before it, so that three looks bound what lies there."""
+        """Look at charges, then at what lies there, then at charges; each is within what the site may hold."""
         before = await self.lab.charged(self.manager)
         lying = _size(self.lab.site)
         after = await self.lab.charged(self.manager)
@@ -144,15 +144,26 @@ class Fuzz:
 
 
 def _size(site: Path) -> int:
-    total = 0
+    """Return the bytes that lay there at one moment: those of the files that two looks, one after the other, both find.
+
+    One look would count a tree twice that is renamed meanwhile, and what comes in place of what went.
+    """
+    before, after = _files(site), _files(site)
+    return sum(min(size, after[file]) for file, size in before.items() if file in after)
+
+
+def _files(site: Path) -> dict[tuple[int, int], int]:
+    """Return the size of each file by its inode and the time that this was made or changed."""
+    found = {}
     for folder, _, names in os.walk(site):
         for name in names:
             if name.endswith(".png"):
                 try:
-                    total += (Path(folder) / name).stat().st_size
+                    status = (Path(folder) / name).stat()
                 except FileNotFoundError:
                     continue
-    return total
+                found[status.st_ino, status.st_ctime_ns] = status.st_size
+    return found
 
 
 async def test_nothing_is_ever_wrong(s3_lab: Any, processes: Any) -> None:

@@ -26,6 +26,13 @@ def test_labels_count_until_three_samples_exist() -> None:
     assert Rate(value=9.0, samples=3, label=7.0).best(5.0) == 9.0
 
 
+def test_compute_nodes_count_before_the_cache_manager() -> None:
+    own = Links(own_read=Rate(1e6, 9), own_open=Rate(0.5, 9), read=Rate(1e9, 2), open=Rate(0.0001, 2))
+    assert own.run_seconds(10**6, 2) == 2.0
+    assert Links(own_read=Rate(1e6, 9), read=Rate(1e8, 3), open=Rate(0.25, 3)).run_seconds(10**8, 4) == 2.0
+    assert Links(own_read=Rate(1e6, 2), read=Rate(label=1e8), open=Rate(label=0.25)).run_seconds(10**8, 4) == 2.0
+
+
 def test_many_small_files_cost_opens_and_large_ones_bytes() -> None:
     near = Links(read=Rate(1e8, 3), open=Rate(0.0001, 3))
     far = Links(read=Rate(1e9, 3), open=Rate(0.01, 3))
@@ -91,9 +98,24 @@ async def test_where_nothing_can_take_it_every_site_says_why(lab: Any) -> None:
 async def test_fills_and_probes_are_measured(lab: Any, manager: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cache_manager.application.filling.SAMPLE_BYTES", 1)
     await probe_sites(manager.world)
-    assert (await manager.world.sites.get("nfs-a")).links.read.samples == 0
+    assert (await manager.world.sites.get("nfs-a")).links.own_read.samples == 0
     await lab.ready(manager, await lab.version())
     await probe_sites(manager.world)
     links = (await manager.world.sites.get("nfs-a")).links
-    assert (links.lake.samples, links.read.samples, links.open.samples) == (1, 1, 1)
-    assert min(links.lake.value, links.read.value) > 0
+    assert (links.lake.samples, links.own_read.samples, links.own_open.samples, links.read.samples) == (1, 1, 1, 0)
+    assert min(links.lake.value, links.own_read.value) > 0
+
+
+@pytest.mark.servers
+async def test_what_is_on_its_way_to_a_site_counts(lab: Any) -> None:
+    manager = await lab.manager(sites=sites(lab)[:2])
+    cache, first, _ = Cache(manager.world), await lab.version(), await lab.version(2)
+    for site in ("nfs-a", "nfs-b"):
+        for _ in range(3):
+            await manager.world.sites.sample(site, "lake", 1e4)
+    assert (await cache.request_present(None, "default", "digits", "1", ANNA))["site"] == "nfs-a"
+    await lab.set(first, state="FETCHING", bytes=36_000, progress=0.5, charge={"bytes": 36_000, "inodes": 54})
+    [under_way, other] = (await cache.plan("default", "digits", "1", None))["sites"]
+    assert (under_way["site"], under_way["verdict"], under_way["missing_bytes"]) == ("nfs-a", "under way", 18_000)
+    assert other["seconds"] - under_way["seconds"] == pytest.approx(1.8)
+    assert (await cache.request_present(None, "default", "digits", "2", ANNA))["site"] == "nfs-b"

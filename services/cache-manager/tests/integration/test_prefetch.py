@@ -10,7 +10,7 @@ import pytest
 from cache_manager.application.prefetching import PrefetchRules, run_schedules
 from cache_manager.domain.prefetch import Prefetch
 from cache_manager.entrypoints.bus import subscriptions
-from cache_manager.errors import RuleNotFound
+from cache_manager.errors import RuleNotFound, SiteNotFound
 from millrace.clock import SystemClock, new_id
 from millrace.events import DatasetCommitted, EventData, TrainingRequested, build
 
@@ -97,8 +97,42 @@ async def test_a_schedule_brings_the_newest_version_once(lab: Any, manager: Any)
     await lab.ask(manager, version, desired="absent")
     await run_schedules(manager.world)
     assert (await manager.world.entries.get(lab.key(version).id)).desired == "absent"
-    last = {rule["name"]: rule["last"] for rule in await rules.list_rules("default")}
-    assert (last["often"] is not None, last["broken"]) == (True, None)
+    shown = {rule["name"]: rule for rule in await rules.list_rules("default")}
+    assert [rule["last"] is not None for rule in shown.values()] == [True, True]
+    assert (shown["often"]["problem"], shown["broken"]["problem"]) == ("", "no version latest of cats")
     await rules.remove("default", "often", "anna")
     with pytest.raises(RuleNotFound):
         await rules.remove("default", "often", "anna")
+
+
+@pytest.mark.servers
+async def test_a_site_that_takes_nothing_is_passed_over(lab: Any, manager: Any) -> None:
+    version, rules = await lab.version(), PrefetchRules(manager.world)
+    lab.catalog.versions["default", "digits", "latest"] = version
+    with pytest.raises(SiteNotFound):
+        await rules.put(Prefetch("default", "lost", "commit", "digits", "nowhere"), "anna")
+    await rules.put(Prefetch("default", "runs", "run"), "anna")
+    await rules.put(Prefetch("default", "commits", "commit", None, "nfs-a"), "anna")
+    await rules.put(Prefetch("default", "often", "schedule", "digits", "nfs-a", every=3_600), "anna")
+    await manager.world.sites.change("nfs-a", draining=True)
+    for fact in (requested(version), committed(version)):
+        await deliver(manager, fact)
+    await run_schedules(manager.world)
+    assert await manager.world.entries.get(lab.key(version).id) is None
+    [often] = [rule for rule in await rules.list_rules("default") if rule["name"] == "often"]
+    assert (often["last"], often["problem"]) == (None, "site nfs-a is being drained")
+
+    await manager.world.sites.change("nfs-a", draining=False)
+    await run_schedules(manager.world)
+    await lab.until_state(manager, lab.key(version), "READY")
+    assert [rule["problem"] for rule in await rules.list_rules("default")] == ["", "", ""]
+
+
+@pytest.mark.servers
+async def test_a_commit_that_is_heard_again_says_nothing_new(lab: Any, manager: Any) -> None:
+    version = await lab.version()
+    await PrefetchRules(manager.world).put(Prefetch("default", "commits", "commit", None, "nfs-a"), "anna")
+    await deliver(manager, committed(version))
+    await lab.until_state(manager, lab.key(version), "READY")
+    await deliver(manager, committed(version))
+    assert await lab.event_types() == ["cache.ready"]

@@ -94,16 +94,25 @@ def age_out_rm(dataset: OfDataset = None, project: Project = DEFAULT) -> None:
 
 @prefetch.command("ls")
 def prefetch_ls(project: Project = DEFAULT, as_json: AsJson = False) -> None:
-    """List the project's rules."""
+    """List the project's rules, and why one could not act."""
     found = catalog(project).prefetches()
     if as_json:
         print_json(found)
         return
     rows = [
-        (it["name"], it["trigger"], it["dataset"] or "any", it["site"], it["at"] or it["every_seconds"], it["last"])
+        (
+            it["name"],
+            it["trigger"],
+            it["dataset"] or "any",
+            it["site"],
+            it["at"] or it["every_seconds"],
+            it["last"],
+            it["problem"],
+        )
         for it in found["items"]
     ]
-    print_table(rows, ("rule", "on", "dataset", "site", "schedule", "last"), empty="no prefetch rules")
+    columns = ("rule", "on", "dataset", "site", "schedule", "last", "problem")
+    print_table(rows, columns, empty="no prefetch rules")
 
 
 @prefetch.command("set")

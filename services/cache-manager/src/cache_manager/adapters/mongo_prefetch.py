@@ -37,10 +37,10 @@ class MongoPrefetches:
         where = {"_id": Prefetch(project, name, "commit").id}
         return (await self._rules.delete_one(where, session=self._session)).deleted_count == 1
 
-    async def acted(self, rule: Prefetch, at: datetime) -> bool:
-        """Record that a rule acts now, unless it did meanwhile or is another one."""
+    async def acted(self, rule: Prefetch, at: datetime | None, problem: str) -> bool:
+        """Record when a rule acted, and why it could not; False if it did meanwhile, or is another one."""
         where = {"_id": rule.id, "last": rule.last}
-        result = await self._rules.update_one(where, {"$set": {"last": at}}, session=self._session)
+        result = await self._rules.update_one(where, {"$set": {"last": at, "problem": problem}}, session=self._session)
         return result.matched_count == 1
 
 

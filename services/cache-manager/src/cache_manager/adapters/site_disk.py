@@ -16,6 +16,7 @@ MARKER = "_READY"
 OWNER = ".millrace-site"
 VERSIONS, STAGING, TRASH, QUARANTINE = "v", ".staging", ".trash", ".quarantine"
 FOLDER_MODE = 0o750
+FILE_MODE = 0o440
 MAX_MARKER_BYTES = 64 * 1024
 
 
@@ -194,6 +195,17 @@ def foreign_folder(path: Path, root: Path) -> bool:
     return apart and real.is_dir() and os.access(real, os.R_OK | os.X_OK)
 
 
+def protect(tree: Path) -> None:
+    """Make the files of a tree read-only, under whatever other names they have, too."""
+    for current, _, files in os.walk(tree, followlinks=False):
+        for name in files:
+            handle = os.open(Path(current) / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                os.fchmod(handle, FILE_MODE)
+            finally:
+                os.close(handle)
+
+
 def link_tree(source: Path, target: Path, *, tolerant: bool = False) -> None:
     """Give `target` hard links to the regular files of `source`, its marker left out.
 
@@ -208,6 +220,8 @@ def link_tree(source: Path, target: Path, *, tolerant: bool = False) -> None:
         for name in files:
             path = Path(current) / name
             if path.is_symlink() or not path.is_file() or (name == MARKER and Path(current) == source):
+                continue
+            if tolerant and path.lstat().st_uid != os.geteuid():  # its mode is not ours to change
                 continue
             try:
                 os.link(path, there / name, follow_symlinks=False)

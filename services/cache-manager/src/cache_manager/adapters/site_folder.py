@@ -163,6 +163,10 @@ class DiskSite:
         target = self.staging(key, token)
         await self._run(lambda: disk.link_tree(Path(path), target, tolerant=True), seconds=LONG_SECONDS)
 
+    async def protect(self, key: EntryKey, token: int) -> None:
+        """Make the staged files read-only, under whatever other names they have, too."""
+        await self._run(lambda: disk.protect(self.staging(key, token)), seconds=LONG_SECONDS)
+
     async def trash(self, key: EntryKey) -> bool:
         """Rename the tree at the final path into the trash; False if there is none."""
         target = self.root / disk.TRASH / f"{key.id}.{new_id()}"

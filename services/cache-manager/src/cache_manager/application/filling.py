@@ -6,6 +6,7 @@ own, and adopts a tree that is whole at its final path already.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import structlog
@@ -17,7 +18,7 @@ from cache_manager.application.space import reserve
 from cache_manager.application.world import World
 from cache_manager.domain.entry import Entry
 from cache_manager.domain.states import Move, State
-from millrace.errors import Corrupt
+from millrace.errors import Corrupt, MillraceError
 from millrace.failpoints import fp
 from millrace.leases.ports import Lease
 
@@ -73,6 +74,8 @@ async def _fetch(
     entry: Entry, facts: VersionFacts, lease: Lease, folder: SiteFolder, world: World
 ) -> tuple[Entry, Filled]:
     filled = await build(entry, facts, lease, folder, world)
+    if entry.adopt_from:
+        await folder.protect(entry.key, lease.token)
     landed = await _land(entry, lease, filled.fetched_bytes, world)
     await fp("fill.C4.before")
     check(filled, facts)
@@ -167,7 +170,7 @@ async def _confirm(entry: Entry, filled: Filled, lease: Lease, path: Path, *, se
             fetched_bytes=filled.fetched_bytes,
             uses=entry.uses if filled.fetched_bytes == 0 else 0,
             heat=max(1.0, entry.heat),
-            fill_seconds=seconds if filled.fetched_bytes else entry.fill_seconds,
+            fill_seconds=seconds if filled.fetched_bytes and not entry.adopt_from else entry.fill_seconds,
             idle_seconds=0.0,
             adopt_from="",
             ready_at=world.clock.now(),
@@ -181,7 +184,8 @@ async def _confirm(entry: Entry, filled: Filled, lease: Lease, path: Path, *, se
     ready = await world.transact(work)
     await fp("fill.C10.after")
     metrics.SECONDS.labels(entry.site).observe(seconds)
-    if filled.fetched_bytes >= SAMPLE_BYTES and seconds > 0:
-        await world.sites.sample(entry.site, "lake", filled.fetched_bytes / seconds)
+    if filled.fetched_bytes >= SAMPLE_BYTES and seconds > 0 and not entry.adopt_from:
+        with contextlib.suppress(MillraceError):  # the fill is over, and stays so
+            await world.sites.sample(entry.site, "lake", filled.fetched_bytes / seconds)
     await world.telemetry.progress(ready)
     log.info("cached", entry=entry.id, files=entry.files, bytes=entry.bytes, fetched=filled.fetched_bytes)

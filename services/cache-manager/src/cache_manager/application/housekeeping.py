@@ -90,8 +90,8 @@ async def probe_sites(world: World) -> None:
         folder = world.folders(site.id)
         found = None if folder is None or await folder.problem() is not None else await folder.probe()
         if found is not None:
-            await world.sites.sample(site.id, "read", found.read_bytes_per_second)
-            await world.sites.sample(site.id, "open", found.open_seconds)
+            await world.sites.sample(site.id, "own_read", found.read_bytes_per_second)
+            await world.sites.sample(site.id, "own_open", found.open_seconds)
 
 
 async def observe(world: World) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from prometheus_client import Counter, Gauge, Histogram
+
+from cache_manager.domain.entry import EvictReason
 
 HITS = Counter("millrace_cache_hits", "Leases of bytes that had been fetched for somebody else", ["site"])
 MISSES = Counter("millrace_cache_misses", "First leases of a fill, and leases asked for what is not there", ["site"])
@@ -12,6 +16,7 @@ FETCHED = Counter("millrace_cache_fetched_bytes", "Bytes that came from the lake
 LINKED = Counter("millrace_cache_linked_bytes", "Bytes shared with another version's copy and not fetched", ["site"])
 EVICTIONS = Counter("millrace_cache_evictions", "Copies that left their final path", ["site", "reason"])
 FAILURES = Counter("millrace_cache_fill_failures", "Attempts to fill that failed", ["site", "error"])
+PREFETCHES = Counter("millrace_cache_prefetches", "Versions wished for by a rule", ["site", "trigger"])
 SECONDS = Histogram(
     "millrace_cache_fill_seconds",
     "From the start of a fill to READY",
@@ -33,3 +38,5 @@ def announce(site: str) -> None:
     """Let the counters of a site exist before anything happens there: a missing series is not a zero."""
     for counter in (HITS, MISSES, JOINS, SAVED, FETCHED, LINKED, SCRUBBED, SCRUB_ERRORS, REPAIRED):
         counter.labels(site)
+    for reason in get_args(EvictReason):
+        EVICTIONS.labels(site, reason)

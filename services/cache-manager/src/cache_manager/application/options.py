@@ -17,6 +17,7 @@ from cache_manager.domain.states import PUBLISHED, State
 
 Verdict = Literal["ready", "under way", "fits", "evicts", "waits", "never", "draining", "unreachable"]
 
+COMING = (State.FETCHING, State.VERIFYING)
 USABLE = frozenset({"ready", "under way", "fits", "evicts"})
 
 
@@ -24,7 +25,7 @@ USABLE = frozenset({"ready", "under way", "fits", "evicts"})
 class Option:
     """A site for a version. `missing` bytes would come from the lake in `objects` requests.
 
-    `seconds`: to fetch them, and for a run to read everything once.
+    `seconds`: to fetch what others wait for there and these, and for a run to read everything once.
     """
 
     site: str
@@ -72,9 +73,16 @@ async def option(key: EntryKey, site: Site, world: World) -> Option:
     running = site.links.run_seconds(facts.bytes, facts.files)
     if entry is not None and entry.desired == "present" and entry.state in PUBLISHED:
         return Option(site.id, "ready", "its copy is complete", need, 0, 0, running)
-    seconds = site.links.fetch_seconds(need.bytes) + running
+    missing = need.bytes if entry is None or not entry.charge else round(need.bytes * (1.0 - entry.progress))
+    seconds = site.links.fetch_seconds(await _queued(key, site, world) + missing) + running
     verdict, reason, gone = await _room(key, entry, need, site, world)
-    return Option(site.id, verdict, reason, need, need.bytes, facts.objects, seconds, gone)
+    return Option(site.id, verdict, reason, need, missing, facts.objects, seconds, gone)
+
+
+async def _queued(key: EntryKey, site: Site, world: World) -> int:
+    """Return the bytes that are on their way to a site for others."""
+    coming = await world.entries.find({"site": site.id, "state": COMING, "desired": "present"}, limit=100_000)
+    return sum(round(other.bytes * (1.0 - other.progress)) for other in coming if other.id != key.id)
 
 
 async def _room(

@@ -98,8 +98,8 @@ class Prefetches(Protocol):
     async def remove(self, project: str, name: str) -> bool:
         """Remove a rule; False if there is none."""
 
-    async def acted(self, rule: Prefetch, at: datetime) -> bool:
-        """Record that a rule acts now, unless it did meanwhile or is another one."""
+    async def acted(self, rule: Prefetch, at: datetime | None, problem: str) -> bool:
+        """Record when a rule acted, and why it could not; False if it did meanwhile, or is another one."""
 
 
 class Entries(Protocol):
@@ -287,6 +287,9 @@ class SiteFolder(Protocol):
 
     async def link_from(self, path: str, key: EntryKey, token: int) -> None:
         """Give the staging folder hard links to the files of a folder; what cannot be linked is left out."""
+
+    async def protect(self, key: EntryKey, token: int) -> None:
+        """Make the staged files read-only, under whatever other names they have, too."""
 
     async def trash(self, key: EntryKey) -> bool:
         """Rename the tree at the final path into the trash; False if there is none."""

@@ -7,12 +7,13 @@ from typing import Any
 
 import structlog
 
+from cache_manager.application import metrics
 from cache_manager.application.ports import KnownVersion, Unit
 from cache_manager.application.requests import RequestCache, request_cache
 from cache_manager.application.world import World
 from cache_manager.domain.entry import Asked, Cause
-from cache_manager.domain.prefetch import Prefetch
-from cache_manager.errors import RuleNotFound
+from cache_manager.domain.prefetch import Prefetch, Trigger
+from cache_manager.errors import RuleNotFound, SiteDraining, SiteNotFound
 from millrace.clock import Clock, new_id
 from millrace.errors import MillraceError
 
@@ -24,55 +25,77 @@ async def prefetch_run(wish: RequestCache, *, uow: Unit, clock: Clock) -> bool:
     rules = await uow.prefetches.all(wish.project)
     if not any(rule.covers("run", wish.project, wish.dataset) for rule in rules):
         return False
-    entry = await uow.entries.get(wish.key.id)
-    if entry is not None and entry.desired == "present":
-        return False
-    await request_cache(wish, uow=uow, clock=clock)
-    return True
+    return await _wish("run", wish, uow=uow, clock=clock)
 
 
 async def prefetch_commit(wish: RequestCache, rules: list[Prefetch], *, uow: Unit, clock: Clock) -> bool:
-    """Bring a version that was committed to every site that the rules name; return whether there is one."""
+    """Bring a version that was committed to every site that the rules name; return whether it was wished for."""
     sites = {
         rule.site
         for rule in [*rules, *await uow.prefetches.all(wish.project)]
         if rule.site is not None and rule.covers("commit", wish.project, wish.dataset)
     }
-    for site in sorted(sites):
-        await request_cache(replace(wish, site=site), uow=uow, clock=clock)
-    return bool(sites)
+    wished = [await _wish("commit", replace(wish, site=site), uow=uow, clock=clock) for site in sorted(sites)]
+    return any(wished)
+
+
+async def _wish(trigger: Trigger, wish: RequestCache, *, uow: Unit, clock: Clock) -> bool:
+    """Utter a wish, unless it is uttered already, or the site takes nothing: nobody waits for it."""
+    site = await uow.sites.get(wish.site)
+    entry = await uow.entries.get(wish.key.id)
+    if site is None or site.draining or (entry is not None and entry.desired == "present"):
+        return False
+    await request_cache(wish, uow=uow, clock=clock)
+    uow.after_commit(lambda: metrics.PREFETCHES.labels(wish.site, trigger).inc())
+    return True
 
 
 async def run_schedules(world: World) -> None:
-    """Let every rule act whose time has come. One that cannot is tried again with the next look."""
+    """Let every rule act whose time has come. One that cannot says why; it is tried again if that may pass."""
     now = world.clock.now()
     for rule in await world.prefetches.all():
         if not rule.due(now) or rule.dataset is None or rule.site is None:
             continue
         try:
+            await _check_site(rule.site, world)
             known = await world.catalog.version(rule.project, rule.dataset, "latest")
-            await _act(rule, known, world)
         except MillraceError as error:
-            log.warning("a prefetch rule waits", rule=rule.id, reason=error.message)
+            await _cannot(rule, error, world)
+        else:
+            await _act(rule, known, world)
+
+
+async def _check_site(name: str, world: World) -> None:
+    site = await world.sites.get(name)
+    if site is None:
+        raise SiteNotFound(f"no cache site {name}")
+    if site.draining:
+        raise SiteDraining(f"site {name} is being drained")
+
+
+async def _cannot(rule: Prefetch, error: MillraceError, world: World) -> None:
+    if error.transient and error.message == rule.problem:
+        return
+    log.warning("a prefetch rule cannot act", rule=rule.id, reason=error.message)
+    at = rule.last if error.transient else world.clock.now()
+    await world.prefetches.acted(rule, at, error.message)
 
 
 async def _act(rule: Prefetch, known: KnownVersion, world: World) -> None:
     async def work(uow: Unit) -> None:
-        if not await uow.prefetches.acted(rule, world.clock.now()):
+        if not await uow.prefetches.acted(rule, world.clock.now(), ""):
             return
-        entry = await uow.entries.get(f"{rule.site}.{rule.project}.{known.commit}")
-        if entry is None or entry.desired == "absent":
-            wish = RequestCache(
-                site=rule.site or "",
-                project=rule.project,
-                dataset=known.dataset,
-                version=known.version,
-                commit=known.commit,
-                desired="present",
-                asked=Asked(id=str(new_id())),
-                cause=Cause(principal=f"prefetch:{rule.name}"),
-            )
-            await request_cache(wish, uow=uow, clock=world.clock)
+        wish = RequestCache(
+            site=rule.site or "",
+            project=rule.project,
+            dataset=known.dataset,
+            version=known.version,
+            commit=known.commit,
+            desired="present",
+            asked=Asked(id=str(new_id())),
+            cause=Cause(principal=f"prefetch:{rule.name}"),
+        )
+        await _wish("schedule", wish, uow=uow, clock=world.clock)
 
     await world.transact(work)
     world.kick()
@@ -89,11 +112,17 @@ class PrefetchRules:
         return [shown(rule) for rule in await self._world.prefetches.all(project)]
 
     async def put(self, rule: Prefetch, principal: str) -> dict[str, Any]:
-        """Create or replace a rule."""
+        """Create or replace a rule.
+
+        Raises:
+            SiteNotFound: there is no such site.
+        """
         made = replace(rule, created_at=self._world.clock.now())
 
         async def work(uow: Unit) -> None:
             uow.audit(principal, "cache.prefetch", f"prefetch:{rule.id}", rule.project, {"trigger": rule.trigger})
+            if rule.site is not None and await uow.sites.get(rule.site) is None:
+                raise SiteNotFound(f"no cache site {rule.site}")
             await uow.prefetches.put(made)
 
         await self._world.transact(work)
@@ -125,4 +154,5 @@ def shown(rule: Prefetch) -> dict[str, Any]:
         "every_seconds": rule.every,
         "at": rule.at,
         "last": rule.last.isoformat() if rule.last else None,
+        "problem": rule.problem,
     }

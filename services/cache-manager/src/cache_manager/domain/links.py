@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-Measure = Literal["lake", "read", "open"]
+Measure = Literal["lake", "read", "open", "own_read", "own_open"]
+"""`own_…`: as the cache manager itself sees the site; counts where no compute node has measured enough."""
 
 ENOUGH = 3
 """Samples from which a measurement counts more than a label."""
@@ -13,7 +14,7 @@ ENOUGH = 3
 WEIGHT = 0.3
 """Part of a new sample in the average."""
 
-DEFAULTS: dict[Measure, float] = {"lake": 100e6, "read": 100e6, "open": 0.001}
+DEFAULTS: dict[Measure, float] = {"lake": 100e6, "read": 100e6, "open": 0.001, "own_read": 100e6, "own_open": 0.001}
 """Bytes a second from the lake and to the compute nodes, and seconds to open a file, of what nobody knows."""
 
 
@@ -39,6 +40,8 @@ class Links:
     lake: Rate = field(default_factory=Rate)
     read: Rate = field(default_factory=Rate)
     open: Rate = field(default_factory=Rate)
+    own_read: Rate = field(default_factory=Rate)
+    own_open: Rate = field(default_factory=Rate)
 
     def fetch_seconds(self, size: int) -> float:
         """Return how long bytes take from the lake."""
@@ -46,4 +49,10 @@ class Links:
 
     def run_seconds(self, size: int, opens: int) -> float:
         """Return how long a run takes to read so many bytes in so many files, once."""
-        return size / self.read.best(DEFAULTS["read"]) + opens * self.open.best(DEFAULTS["open"])
+        rate, opening = _nearer(self.read, self.own_read), _nearer(self.open, self.own_open)
+        return size / rate.best(DEFAULTS["read"]) + opens * opening.best(DEFAULTS["open"])
+
+
+def _nearer(nodes: Rate, own: Rate) -> Rate:
+    """Return what compute nodes measured, or what was measured here as long as they have not measured enough."""
+    return own if nodes.samples < ENOUGH <= own.samples else nodes

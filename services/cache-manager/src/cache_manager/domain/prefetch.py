@@ -14,6 +14,7 @@ class Prefetch:
     """One rule of a project. No `dataset` means any (not on a schedule); no `site` leaves the choice to placement.
 
     A schedule is `every` so many seconds, or daily `at` HH:MM in UTC; it brings the dataset's newest version.
+    `problem` says why it could not act when it was due last.
     """
 
     project: str
@@ -25,6 +26,7 @@ class Prefetch:
     at: str | None = None
     last: datetime | None = None
     created_at: datetime | None = None
+    problem: str = ""
 
     @property
     def id(self) -> str:
