@@ -12,6 +12,9 @@ import pyarrow.compute as pc
 
 from millrace.datasets.manifest import Manifest, PackRef
 
+BLOCK = 65_536
+"""Digests that are compared at once, which bounds memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Location:
@@ -47,9 +50,13 @@ class KnownBlobs:
         if self._manifest is None or not len(digests):
             return np.full(len(digests), -1, dtype=np.int64)
         held, held_sizes, heads, order = self._index
-        found = order[np.minimum(np.searchsorted(heads, heads_of(digests)), len(order) - 1)]
-        same = (held[found] == digests).all(axis=1) & (held_sizes[found] == sizes)
-        return np.where(same, found, -1)
+        rows = np.empty(len(digests), dtype=np.int64)
+        for start in range(0, len(digests), BLOCK):
+            block = slice(start, start + BLOCK)
+            found = order[np.minimum(np.searchsorted(heads, heads_of(digests[block])), len(order) - 1)]
+            same = (held[found] == digests[block]).all(axis=1) & (held_sizes[found] == sizes[block])
+            rows[block] = np.where(same, found, -1)
+        return rows
 
     @cached_property
     def places(self) -> tuple[tuple[PackRef, ...], Any, Any]:
