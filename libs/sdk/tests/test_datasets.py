@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
+from multiprocessing import get_context
 from pathlib import Path
 
 import fsspec
 import pytest
 
+from millrace.datasets.limits import CHUNK
 from millrace.errors import Invalid, NotFound
 from millrace_sdk import Dataset, folder
 from millrace_sdk.folder import Config
@@ -47,6 +50,51 @@ def test_a_version_is_opened_by_name(version: Path) -> None:
 def test_a_folder_is_opened_as_it_lies(version: Path) -> None:
     with Dataset.open(version) as dataset:
         assert dict(dataset.samples()) == FILES
+
+
+async def test_a_version_is_opened_where_a_loop_runs(version: Path) -> None:
+    """As in a notebook."""
+    with Dataset.open("digits@1") as dataset:
+        assert dataset.read("train/1/03.txt") == b"file 3"
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_version_is_read_after_a_fork(version: Path) -> None:
+    """As in the workers of a data loader: the child has no thread of its parent's, and shares no connection."""
+    with Dataset.open("digits@1") as dataset:
+        assert dataset.read("train/1/03.txt") == b"file 3"
+        ours, theirs = get_context("fork").Pipe()
+        child = get_context("fork").Process(target=lambda: theirs.send(dict(dataset.samples(seed=1))))
+        child.start()
+        try:
+            assert ours.poll(60), "the child hangs"
+            assert ours.recv() == FILES
+        finally:
+            child.kill()
+            child.join()
+        assert dict(dataset.samples(seed=2)) == FILES
+
+
+def test_a_version_is_sent_to_another_process(version: Path) -> None:
+    with Dataset.open("digits@1") as dataset, pickle.loads(pickle.dumps(dataset)) as copy:
+        assert copy.read("top.csv") == FILES["top.csv"]
+    with Dataset.open(version) as dataset, pickle.loads(pickle.dumps(dataset)) as copy:
+        assert copy.read("top.csv") == FILES["top.csv"]
+
+
+def test_large_files_are_read_in_part(version: Path, lakeside: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    big = bytes(range(251)) * ((CHUNK + 3_000_000) // 251)
+    (version / "big.bin").write_bytes(big)
+    folder.run(version, Config("digits"), lambda copy: copy.sync("second"))
+    with Dataset.open("digits@2") as dataset:
+        for start, length in ((0, 5), (CHUNK - 5, 10), (len(big) - 3, 100), (len(big), 1), (7, 0)):
+            assert dataset.read_range("big.bin", start, length) == big[start : start + length]
+        with pytest.raises(Invalid):
+            dataset.read_range("big.bin", -1, 1)
+    monkeypatch.setattr(Dataset, "read", None)
+    with fsspec.open("millrace://default/digits@2/big.bin", "rb", block_size=65_536) as file:
+        file.seek(CHUNK - 3)
+        assert file.read(6) == big[CHUNK - 3 : CHUNK + 3]
 
 
 def test_versions_are_an_fsspec_file_system(version: Path) -> None:

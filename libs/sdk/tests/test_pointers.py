@@ -90,6 +90,34 @@ def test_work_in_a_pulled_folder_is_not_thrown_away(
     assert read(tmp_path / "other") == {"x": "x"}
 
 
+def test_a_pull_that_was_killed_at_its_end_is_finished(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "link", "digits"]) == 0
+    assert main(["data", "pull", "digits.millrace"]) == 0
+    write(source, {"train/a.txt": "A"})
+    assert main(["data", "sync", "--folder", str(source)]) == 0
+    assert main(["data", "link", "digits"]) == 0
+    for renames in (0, 1):
+        left = renames
+
+        def killed(self: Path, target: Path) -> Path:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            self.replace(target)
+            return target
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", killed)
+            assert main(["data", "pull", "digits.millrace"]) == 130
+    assert main(["data", "pull", "digits.millrace"]) == 0
+    assert read(tmp_path / "digits") == {"train/a.txt": "A", "train/b.txt": "b", "test/c.txt": "c"}
+    assert [path.name for path in tmp_path.glob(".digits*")] == []
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"format": "millrace-pointer/1"}', "{" * 100_000])
 def test_what_is_no_pointer_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.millrace").write_text(text)

@@ -13,11 +13,14 @@ gateway, by joined ranges, every byte verified.
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from millrace.datasets.keys import check_project
+from millrace.datasets.loop_thread import LoopThread
 from millrace.datasets.pack_fill import MANIFEST, PACKS
 from millrace.datasets.readers import Dataset as KernelDataset
 from millrace.datasets.sample_sources import LakeSource
@@ -26,12 +29,16 @@ from millrace.errors import Invalid
 
 if TYPE_CHECKING:
     from millrace.datasets.manifest import Manifest
-    from millrace_sdk.client import AsyncCatalog
     from millrace_sdk.presigned import PresignedObjectStore
 
 
 class Dataset(KernelDataset):
-    """One version of a dataset, by path or position; see `millrace.datasets.readers.Dataset`."""
+    """One version of a dataset, by path or position; see `millrace.datasets.readers.Dataset`.
+
+    It may be opened where an event loop runs (a notebook), used after a fork, and sent to another process.
+    """
+
+    origin: tuple[str | Path, str, str | None] | None = None
 
     @classmethod
     def open(cls, ref: str | Path, *, project: str = "default", url: str | None = None) -> Self:
@@ -43,7 +50,9 @@ class Dataset(KernelDataset):
         """
         if isinstance(ref, Path) or "/" in ref:
             folder = Path(ref)
-            return cls.open_packs(folder) if _holds_packs(folder) else cls.open_tree(folder)
+            opened = cls.open_packs(folder) if _holds_packs(folder) else cls.open_tree(folder)
+            opened.origin = (folder.absolute(), project, url)
+            return opened
         name, _, version = ref.partition("@")
         if not name:
             raise Invalid(f"{ref!r} names nothing", hint="write NAME, NAME@VERSION, or the path of a folder")
@@ -51,41 +60,53 @@ class Dataset(KernelDataset):
 
     @classmethod
     def _from_lake(cls, name: str, version: str, project: str, url: str | None) -> Self:
-        from millrace_sdk.client import AsyncCatalog
-        from millrace_sdk.presigned import PresignedObjectStore
+        thread = LoopThread()
+        try:
+            number, manifest = thread.call(_look_up(name, version, project, url))
+        finally:
+            thread.close()
+        opened = cls(None, manifest, LakeSource(partial(_gateway, name, number, project, url), manifest, project))
+        opened.origin = (f"{name}@{number}", project, url)
+        return opened
 
-        number, manifest = asyncio.run(_look_up(name, version, project, url))
-        catalog = AsyncCatalog(url, project=project)
-        store = PresignedObjectStore(catalog, name, ref=number)
-        return cls(None, manifest, _GatewaySource(catalog, store, manifest, project))
+    def __reduce__(self) -> Any:
+        """Let a loader's worker process open the same version again.
+
+        Raises:
+            TypeError: it was not opened by `open`.
+        """
+        if self.origin is None:
+            raise TypeError("only a dataset that was opened by Dataset.open can be sent to another process")
+        return _open_again, (type(self), *self.origin)
 
 
-class _GatewaySource(LakeSource):
-    """The lake through the gateway; closes the clients on the loop that used them."""
+def _open_again(cls: type[Dataset], ref: str | Path, project: str, url: str | None) -> Dataset:
+    return cls.open(ref, project=project, url=url)
 
-    def __init__(self, catalog: AsyncCatalog, store: PresignedObjectStore, manifest: Manifest, project: str) -> None:
-        super().__init__(store, manifest, project)
-        self._clients = (catalog, store)
 
-    def close(self) -> None:
-        """Close the connections and end the thread."""
-        for client in self._clients:
-            self._call(client.aclose())
-        super().close()
+@asynccontextmanager
+async def _gateway(name: str, version: int, project: str, url: str | None) -> AsyncIterator[PresignedObjectStore]:
+    """Connect to a version's objects through the gateway."""
+    from millrace_sdk.client import AsyncCatalog
+    from millrace_sdk.presigned import PresignedObjectStore
+
+    async with AsyncCatalog(url, project=project) as catalog:
+        store = PresignedObjectStore(catalog, name, ref=version)
+        try:
+            yield store
+        finally:
+            await store.aclose()
 
 
 async def _look_up(name: str, version: str, project: str, url: str | None) -> tuple[int, Manifest]:
     """Return the version's number and its manifest, verified."""
     from millrace_sdk.client import AsyncCatalog
-    from millrace_sdk.presigned import PresignedObjectStore
 
     async with AsyncCatalog(url, project=project) as catalog:
         found = await catalog.version(name, version)
-        store = PresignedObjectStore(catalog, name, ref=found["version"])
-        try:
-            return int(found["version"]), await load_manifest(store, project, found["manifest"])
-        finally:
-            await store.aclose()
+    number = int(found["version"])
+    async with _gateway(name, number, project, url) as store:
+        return number, await load_manifest(store, project, found["manifest"])
 
 
 def _holds_packs(folder: Path) -> bool:

@@ -9,18 +9,20 @@ Read-only: versions never change. Needs the extra `millrace-sdk[fsspec]`.
 
 from __future__ import annotations
 
-import io
 from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from fsspec.spec import AbstractFileSystem
+from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
 from millrace.errors import NotFound
 from millrace_sdk.datasets import Dataset
 
 OPEN_VERSIONS = 8
 """Versions that are held open at once."""
+
+BLOCK_BYTES = 4 * 1024 * 1024
+"""What an open file reads at once."""
 
 
 class MillraceFileSystem(AbstractFileSystem):  # type: ignore[misc]
@@ -92,17 +94,36 @@ class MillraceFileSystem(AbstractFileSystem):  # type: ignore[misc]
         return sorted(items, key=lambda item: str(item["name"]))
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_options: Any) -> bytes:
-        """Return a file's bytes, or a part of them."""
+        """Return a file's bytes, or a part of them; positions count as in a slice."""
         dataset, inside = self._version(path)
+        first, last, _ = slice(start, end).indices(self._size(path))
         try:
-            return dataset.read(inside)[start:end]
+            whole = start is None and end is None
+            return dataset.read(inside) if whole else dataset.read_range(inside, first, max(0, last - first))
         except NotFound:
             raise FileNotFoundError(path) from None
 
-    def _open(self, path: str, mode: str = "rb", **_options: Any) -> io.BytesIO:
+    def _size(self, path: str) -> int:
+        found = self.info(path)
+        if found["type"] != "file":
+            raise IsADirectoryError(path)
+        return int(found["size"])
+
+    def _open(
+        self, path: str, mode: str = "rb", block_size: int | None = None, cache_options: Any = None, **_options: Any
+    ) -> VersionFile:
         if mode != "rb":
             raise OSError("a version never changes: files are opened for reading only")
-        return io.BytesIO(self.cat_file(path))
+        return VersionFile(
+            self, path, mode, block_size=block_size or BLOCK_BYTES, cache_options=cache_options, size=self._size(path)
+        )
+
+
+class VersionFile(AbstractBufferedFile):  # type: ignore[misc]
+    """An open file of a version; read by blocks, so that a large one is never in memory whole."""
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        return bytes(self.fs.cat_file(self.path, start, end))
 
 
 def _below(table: pa.Table, folder: str) -> pa.Table:

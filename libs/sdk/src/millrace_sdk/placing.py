@@ -53,7 +53,7 @@ def publish(staging: Path, target: Path) -> None:
 
 def mark_pulled(folder: Path, *, dataset: str, project: str, commit: str) -> None:
     """Write into a folder which version it is."""
-    (folder / PULLED).parent.mkdir()
+    (folder / PULLED).parent.mkdir(exist_ok=True)  # a pull that was killed after this one made it
     told = {"dataset": dataset, "project": project, "commit": commit}
     (folder / PULLED).write_text(json.dumps(told) + "\n", encoding="utf-8")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,3 +130,36 @@ async def fetch_chunk(store: ObjectStore, project: str, entry: Entry, index: int
     if len(data) != chunk_length(entry, index) or blake3(data).digest() != digest:
         raise Corrupt(f"chunk {index} of {entry.path!a} does not match its digest", path=entry.path)
     return data
+
+
+def chunk_pieces(entry: Entry, start: int, length: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (chunk, first, last) of what a range of a large file touches; positions count within the chunk."""
+    if not length:
+        return
+    for index in range(start // CHUNK, (start + length - 1) // CHUNK + 1):
+        first = max(0, start - index * CHUNK)
+        yield index, first, min(chunk_length(entry, index), start + length - index * CHUNK)
+
+
+async def read_part(
+    store: ObjectStore, project: str, manifest: Manifest, entry: Entry, *, start: int, length: int
+) -> AsyncIterator[bytes]:
+    """Yield `length` bytes of a file from `start`, at most a chunk at a time; what is read whole is verified.
+
+    Raises:
+        Corrupt: a blob or a chunk that was read whole does not match its digest.
+        NotFound, Unavailable: what their names say.
+    """
+    if not length:
+        return
+    if entry.pack is not None:
+        data = await store.get_range(pack_key(project, manifest.packs[entry.pack].id), entry.offset + start, length)
+        if length == entry.size:
+            check_blob(entry, data)
+        yield data
+        return
+    for index, first, last in chunk_pieces(entry, start, length):
+        if first == 0 and last == chunk_length(entry, index):
+            yield await fetch_chunk(store, project, entry, index)
+        else:
+            yield await store.get_range(chunk_key(project, entry.chunks[index].hex()), first, last - first)

@@ -5,7 +5,9 @@ The interface blocks, because loaders do. Against a store it runs its own event 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +24,7 @@ from millrace.datasets.pack_fill import MANIFEST
 from millrace.datasets.sample_order import Position, permutation, windowed
 from millrace.datasets.sample_sources import LakeSource, PackSource, Source, TreeSource
 from millrace.datasets.scan import scan
-from millrace.errors import NotFound
+from millrace.errors import Invalid, NotFound
 from millrace.objects.port import ObjectStore
 
 BLOCK = 1_024
@@ -61,8 +63,16 @@ class Dataset:
 
     @classmethod
     def open_store(cls, store: ObjectStore, manifest: Manifest, *, project: str) -> Self:
-        """Open a version in the lake. `store` must not be in use on another event loop."""
-        return cls(None, manifest, LakeSource(store, manifest, check_project(project)))
+        """Open a version in the lake. `store` must not be in use on another event loop, nor in another process."""
+        pid = os.getpid()
+
+        @asynccontextmanager
+        async def borrowed() -> AsyncIterator[ObjectStore]:
+            if os.getpid() != pid:
+                raise Invalid("this dataset was opened before a fork", hint="open it in each worker")
+            yield store
+
+        return cls(None, manifest, LakeSource(borrowed, manifest, check_project(project)))
 
     @cached_property
     def paths(self) -> Sequence[str]:
@@ -93,6 +103,22 @@ class Dataset:
         if index is None:
             raise NotFound(f"no such file in this version: {path[:200]!r}")
         return self[index]
+
+    def read_range(self, path: str, start: int, length: int) -> bytes:
+        """Return at most `length` bytes of a file from `start`, fewer at its end. Large files are not read whole.
+
+        Raises:
+            NotFound: the version has no such file.
+            Invalid: a negative start or length.
+        """
+        index = self._position(path)
+        if index is None:
+            raise NotFound(f"no such file in this version: {path[:200]!r}")
+        if start < 0 or length < 0:
+            raise Invalid("a range is never negative")
+        if self.manifest is not None:
+            length = max(0, min(length, self.manifest.entry(index).size - start))
+        return self._source.read_range(index, start, length) if length else b""
 
     def _position(self, path: str) -> int | None:
         if self.manifest is not None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -13,14 +13,18 @@ import numpy as np
 import pyarrow.compute as pc
 from blake3 import blake3
 
-from millrace.datasets.fetch import check_blob, fetch_chunk, fetch_group, plan
-from millrace.datasets.limits import CHUNK, MIB
-from millrace.datasets.manifest import Manifest
+from millrace.datasets.fetch import Group, check_blob, chunk_pieces, fetch_chunk, fetch_group, plan_rows, read_part
+from millrace.datasets.limits import MIB
+from millrace.datasets.loop_thread import LoopThread
+from millrace.datasets.manifest import Entry, Manifest
 from millrace.datasets.pack_fill import CHUNKS, PACKS
 from millrace.errors import Corrupt, NotFound
 from millrace.objects.port import ObjectStore
 
 T = TypeVar("T")
+
+Connect = Callable[[], AbstractAsyncContextManager[ObjectStore]]
+"""Connects to the lake, on the loop that will use the connection."""
 
 OPEN_PACKS = 256
 """Packs that are held open at once."""
@@ -36,6 +40,9 @@ class Source(Protocol):
 
     def read_rows(self, rows: Sequence[int]) -> list[bytes]:
         """Return the files' bytes in the order asked."""
+
+    def read_range(self, row: int, start: int, length: int) -> bytes:
+        """Return `length` bytes of one file from `start`; the caller keeps them inside the file."""
 
     def close(self) -> None:
         """Let go of what is held."""
@@ -59,13 +66,19 @@ class TreeSource:
             found.append(data)
         return found
 
-    def _read(self, path: str) -> bytes:
+    def read_range(self, row: int, start: int, length: int) -> bytes:
+        """Return a part of one file; only a file that is read whole can be checked."""
+        path = self._manifest.entry(row).path if self._manifest is not None else (self._paths or ())[row]
+        return self._read(path, start, length)
+
+    def _read(self, path: str, start: int = 0, length: int = -1) -> bytes:
         try:
             handle = os.open(f"{self._root}/{path}", _READ)
         except OSError as error:
             raise NotFound(f"cannot read {path!a}: {error.strerror}") from None
         with os.fdopen(handle, "rb") as file:
-            return file.read()
+            file.seek(start)
+            return file.read(length)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -114,19 +127,30 @@ class PackSource:
             self._open[pack] = handle
         return handle
 
-    def _unpacked(self, row: int) -> bytes:
+    def read_range(self, row: int, start: int, length: int) -> bytes:
+        """Return a part of one file."""
+        pack = int(self._packs[row])
+        if pack >= 0:
+            return self._pread(pack, int(self._offsets[row]) + start, length)
         entry = self._manifest.entry(row)
-        parts = []
-        for index, chunk in enumerate(entry.chunks):
-            path = self._root / CHUNKS / chunk.hex()
-            try:
-                part = path.read_bytes()
-            except OSError as error:
-                raise NotFound(f"cannot read chunk {chunk.hex()}: {error.strerror}") from None
-            if len(part) != min(CHUNK, entry.size - index * CHUNK):
-                raise Corrupt(f"chunk {chunk.hex()} is cut short", hint="let the cache be scrubbed")
-            parts.append(part)
-        return b"".join(parts)
+        return b"".join(self._piece(entry, *piece) for piece in chunk_pieces(entry, start, length))
+
+    def _unpacked(self, row: int) -> bytes:
+        return self.read_range(row, 0, int(self._sizes[row]))
+
+    def _piece(self, entry: Entry, index: int, first: int, last: int) -> bytes:
+        name = entry.chunks[index].hex()
+        try:
+            handle = os.open(self._root / CHUNKS / name, _READ)
+        except OSError as error:
+            raise NotFound(f"cannot read chunk {name}: {error.strerror}") from None
+        try:
+            data = os.pread(handle, last - first, first)
+        finally:
+            os.close(handle)
+        if len(data) != last - first:
+            raise Corrupt(f"chunk {name} is cut short", hint="let the cache be scrubbed")
+        return data
 
     def close(self) -> None:
         """Close the packs."""
@@ -163,40 +187,60 @@ def _cut(data: bytes, lengths: list[int]) -> list[bytes]:
 
 
 class LakeSource:
-    """Blobs of the lake, each verified; near ones share a request."""
+    """Blobs of the lake, each verified; near ones share a request. Every process connects for itself."""
 
-    def __init__(self, store: ObjectStore, manifest: Manifest, project: str) -> None:
-        self._store, self._manifest, self._project = store, manifest, project
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="dataset-reader", daemon=True)
-        self._thread.start()
+    def __init__(self, connect: Connect, manifest: Manifest, project: str) -> None:
+        self._connect, self._manifest, self._project = connect, manifest, project
+        self._thread = LoopThread()
+        self._connected: tuple[ObjectStore, AsyncExitStack] | None = None
 
     def read_rows(self, rows: Sequence[int]) -> list[bytes]:
         """Return the files' bytes in the order asked."""
-        return self._call(self._read_rows(rows))
+        return self._call(self._read_rows, rows)
 
-    def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+    def read_range(self, row: int, start: int, length: int) -> bytes:
+        """Return a part of one file."""
+        return self._call(self._read_range, row, start, length)
+
+    def _call(self, work: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
+        if not self._thread.begun_here:
+            self._connected = None
+        return self._thread.call(work(*arguments))
+
+    async def _store(self) -> ObjectStore:
+        if self._connected is None:
+            stack = AsyncExitStack()
+            self._connected = (await stack.enter_async_context(self._connect()), stack)
+        return self._connected[0]
 
     async def _read_rows(self, rows: Sequence[int]) -> list[bytes]:
-        found: dict[str, bytes] = {}
-        entries = self._manifest.take(rows)
-        todo = plan(self._manifest, {entry.path: entry for entry in entries}.values())
-        fetched = await asyncio.gather(*(fetch_group(self._store, self._project, group) for group in todo.groups))
-        for group, answer in zip(todo.groups, fetched, strict=True):
-            for entry, content in zip(group.entries, answer.contents, strict=True):
+        store, found = await self._store(), dict[int, bytes]()
+        todo = plan_rows(self._manifest, np.unique(np.asarray(rows, dtype=np.int64)))
+        groups = [Group(pack, tuple(self._manifest.take(members))) for pack, members in todo.packs]
+        fetched = await asyncio.gather(*(fetch_group(store, self._project, group) for group in groups))
+        for (_, members), group, answer in zip(todo.packs, groups, fetched, strict=True):
+            for row, entry, content in zip(members.tolist(), group.entries, answer.contents, strict=True):
                 check_blob(entry, content)
-                found[entry.path] = bytes(content)
-        for entry in todo.chunked:
-            parts = [await fetch_chunk(self._store, self._project, entry, index) for index in range(len(entry.chunks))]
-            found[entry.path] = b"".join(parts)
-            if blake3(found[entry.path]).digest() != entry.digest:
-                raise Corrupt(f"the chunks of {entry.path!a} do not make its bytes", path=entry.path)
-        return [found.get(entry.path, b"") for entry in entries]
+                found[row] = bytes(content)
+        for row in todo.chunked.tolist():
+            found[row] = await self._chunked(store, self._manifest.entry(row))
+        return [found.get(int(row), b"") for row in rows]
+
+    async def _chunked(self, store: ObjectStore, entry: Entry) -> bytes:
+        parts = [await fetch_chunk(store, self._project, entry, index) for index in range(len(entry.chunks))]
+        data = b"".join(parts)
+        if blake3(data).digest() != entry.digest:
+            raise Corrupt(f"the chunks of {entry.path!a} do not make its bytes", path=entry.path)
+        return data
+
+    async def _read_range(self, row: int, start: int, length: int) -> bytes:
+        store, entry = await self._store(), self._manifest.entry(row)
+        parts = read_part(store, self._project, self._manifest, entry, start=start, length=length)
+        return b"".join([part async for part in parts])
 
     def close(self) -> None:
-        """End the event loop and its thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=10)
-        if not self._loop.is_running():
-            self._loop.close()
+        """Let go of the connections, and end the thread."""
+        if self._connected is not None and self._thread.begun_here:
+            self._thread.call(self._connected[1].aclose())
+        self._connected = None
+        self._thread.close()

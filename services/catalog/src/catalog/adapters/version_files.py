@@ -6,17 +6,13 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 
-from blake3 import blake3
-
 from catalog.application.files import VersionFile
 from catalog.domain.datasets import Version
 from catalog.errors import ObjectMissing
-from millrace.datasets.fetch import chunk_length, fetch_chunk
-from millrace.datasets.keys import chunk_key, pack_key
-from millrace.datasets.limits import CHUNK
+from millrace.datasets.fetch import read_part
 from millrace.datasets.manifest import Entry, Manifest
 from millrace.datasets.stored import load_manifest
-from millrace.errors import Corrupt, NotFound
+from millrace.errors import NotFound
 from millrace.objects import ObjectStore
 
 REMEMBERED = 4
@@ -39,25 +35,12 @@ class LakeFiles:
     async def read(self, version: Version, path: str, start: int, length: int) -> AsyncIterator[bytes]:
         """Yield bytes of a file, a chunk of at most 16 MiB at a time."""
         entry = await self._entry(version, path)
-        if entry is None or not length:
+        if entry is None:
             return
-        if entry.pack is not None:
-            manifest = await self._manifest(version)
-            key = pack_key(version.project, manifest.packs[entry.pack].id)
-            data = await self._store.get_range(key, entry.offset + start, length)
-            if length == entry.size and blake3(data).digest() != entry.digest:
-                raise Corrupt(f"the bytes of {entry.path!a} in the lake do not match their digest", path=entry.path)
+        manifest = await self._manifest(version)
+        parts = read_part(self._store, version.project, manifest, entry, start=start, length=length)
+        async for data in parts:
             yield data
-            return
-        for index in range(start // CHUNK, (start + length - 1) // CHUNK + 1):
-            first = max(0, start - index * CHUNK)
-            last = min(chunk_length(entry, index), start + length - index * CHUNK)
-            yield await self._chunk(version.project, entry, index, first, last)
-
-    async def _chunk(self, project: str, entry: Entry, index: int, first: int, last: int) -> bytes:
-        if first == 0 and last == chunk_length(entry, index):
-            return await fetch_chunk(self._store, project, entry, index)
-        return await self._store.get_range(chunk_key(project, entry.chunks[index].hex()), first, last - first)
 
     async def _entry(self, version: Version, path: str) -> Entry | None:
         manifest = await self._manifest(version)
