@@ -344,16 +344,12 @@ class WorkingCopy:
 
 
 def _only(manifest: Manifest, wanted: Callable[[str], bool]) -> Manifest:
-    from millrace.datasets.builder import ManifestBuilder
+    from millrace.datasets.builder import subset
 
-    builder = ManifestBuilder()
-    for entry in manifest.entries():
-        if wanted(entry.path):
-            builder.add_entry(entry, None if entry.pack is None else manifest.packs[entry.pack])
-    found = builder.build()
-    if not found.files:
+    rows = [row for row, path in enumerate(manifest.paths) if wanted(path)]
+    if not rows:
         raise NotFound("no file of the version matches", hint="patterns are those of .gitignore")
-    return found
+    return subset(manifest, rows)
 
 
 def run(

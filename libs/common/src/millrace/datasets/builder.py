@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,6 +107,14 @@ class ManifestBuilder:
             ),
             self._pack_list,
         )
+
+
+def subset(manifest: Manifest, rows: Iterable[int]) -> Manifest:
+    """Return the manifest of some files of a version, by their positions."""
+    builder = ManifestBuilder()
+    for entry in manifest.take(list(rows)):
+        builder.add_entry(entry, None if entry.pack is None else manifest.packs[entry.pack])
+    return builder.build()
 
 
 def _numbers(values: array[int], kind: Any) -> Any:

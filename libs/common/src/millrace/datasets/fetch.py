@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,41 +31,14 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to fetch a set of files: by pack, by chunks, or not at all where they are empty."""
-
-    groups: tuple[Group, ...]
-    chunked: tuple[Entry, ...]
-    empty: tuple[Entry, ...]
-
-
-def plan(manifest: Manifest, entries: Iterable[Entry]) -> Plan:
-    """Return how to fetch `entries` of `manifest`."""
-    groups: dict[int, list[Entry]] = {}
-    chunked, empty = [], []
-    for entry in entries:
-        if entry.pack is not None:
-            groups.setdefault(entry.pack, []).append(entry)
-        elif entry.chunks:
-            chunked.append(entry)
-        else:
-            empty.append(entry)
-    packs = (
-        Group(manifest.packs[ordinal], tuple(sorted(members, key=lambda entry: entry.offset)))
-        for ordinal, members in sorted(groups.items())
-    )
-    return Plan(tuple(packs), tuple(chunked), tuple(empty))
-
-
-@dataclass(frozen=True, slots=True)
-class RowPlan:
-    """The same by position in the manifest, for hundreds of thousands of files: rows of each pack by offset."""
+    """How to fetch files, by their positions in the manifest: those of each pack by offset, chunked and empty ones."""
 
     packs: tuple[tuple[PackRef, Any], ...]
     chunked: Any
     empty: Any
 
 
-def plan_rows(manifest: Manifest, rows: Any) -> RowPlan:
+def plan(manifest: Manifest, rows: Any) -> Plan:
     """Return how to fetch the files at `rows` (numpy positions) of `manifest`."""
     ordinals = pc.fill_null(manifest.table.column("pack"), -1).to_numpy()[rows]
     offsets = pc.fill_null(manifest.table.column("offset"), 0).to_numpy()[rows]
@@ -76,7 +49,7 @@ def plan_rows(manifest: Manifest, rows: Any) -> RowPlan:
     packs = tuple(
         (manifest.packs[int(ordinals[part[0]])], rows[part]) for part in np.split(order, starts[1:]) if len(part)
     )
-    return RowPlan(packs, rows[(ordinals < 0) & (sizes > 0)], rows[(ordinals < 0) & (sizes == 0)])
+    return Plan(packs, rows[(ordinals < 0) & (sizes > 0)], rows[(ordinals < 0) & (sizes == 0)])
 
 
 @dataclass(frozen=True, slots=True)

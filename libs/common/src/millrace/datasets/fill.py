@@ -20,7 +20,7 @@ from blake3 import blake3
 
 from millrace.datasets.ancestor import Ancestor, link_shared
 from millrace.datasets.bounded import Bounded
-from millrace.datasets.fetch import Fetched, Group, RowPlan, check_blob, fetch_chunk, fetch_group, plan_rows
+from millrace.datasets.fetch import Fetched, Group, Plan, check_blob, fetch_chunk, fetch_group, plan
 from millrace.datasets.folders import Part, explain, explained, folder, open_root, sync_files, sync_folders, write_file
 from millrace.datasets.keys import check_project
 from millrace.datasets.manifest import Entry, Manifest, PackRef
@@ -123,7 +123,7 @@ class _Fill:
             linked_bytes=self.linked_bytes,
         )
 
-    def _missing(self, kept: dict[str, int]) -> RowPlan:
+    def _missing(self, kept: dict[str, int]) -> Plan:
         """Return how to fetch what is neither here already nor near."""
         rows = np.arange(self.manifest.files)
         if kept:
@@ -135,9 +135,9 @@ class _Fill:
             self.written += self.linked
             self.meter.advance(files=self.linked, done=self.linked_bytes)
             rows = rows[~linked]
-        return plan_rows(self.manifest, rows)
+        return plan(self.manifest, rows)
 
-    async def _fetch_all(self, todo: RowPlan) -> None:
+    async def _fetch_all(self, todo: Plan) -> None:
         empty = self.manifest.take(todo.empty)
         await to_the_end(self._write, empty, [b""] * len(empty))
         self._count(empty, 0, 0)

@@ -7,8 +7,7 @@ before; a pack whose files were all hashed in an earlier try is recognised by on
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,9 +16,11 @@ from typing import Any, TypeVar
 import numpy as np
 from blake3 import blake3
 
+from millrace.datasets.ahead import in_order
 from millrace.datasets.known import KnownBlobs
 from millrace.datasets.limits import CHUNKED_ABOVE, PACK_TARGET
 from millrace.datasets.manifest import Manifest, PackRef
+from millrace.datasets.open_pack import OpenPack
 from millrace.datasets.pack import footer, pack_id, size_with
 from millrace.datasets.placement import Placement
 from millrace.datasets.progress import Meter
@@ -46,12 +47,9 @@ class _Run:
 
 
 @dataclass(slots=True)
-class _Rest:
-    """A pack that is put together from runs of which not all was wanted."""
+class _Rest(OpenPack):
+    """A pack that is put together from runs of which not all was wanted; the files in it that are not placed yet."""
 
-    ordinal: int
-    blobs: list[tuple[bytes, int]] = field(default_factory=list)
-    data: bytearray = field(default_factory=bytearray)
     indices: list[int] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
 
@@ -108,7 +106,7 @@ class FolderPush:
         todo = np.union1d(hashed[~known], np.flatnonzero(~self._hashed & filled))
         large = self._sizes[todo] > CHUNKED_ABOVE
         runs = list(segments(self._sizes, todo[~large], PACK_TARGET))
-        async for run in self._read_ahead(runs):
+        async for run in in_order(map(self._read, runs), at_once=READERS):
             await self._place(run, alone=len(runs) == 1)
         await self._close_rest()
         for index in todo[large].tolist():
@@ -125,20 +123,6 @@ class FolderPush:
         self._uploads.done.reused_bytes += int(self._sizes[indices[found]].sum())
         self._done(indices[found])
         return found
-
-    async def _read_ahead(self, runs: list[Any]) -> AsyncIterator[_Run]:
-        ahead: deque[asyncio.Task[_Run]] = deque()
-        try:
-            for indices in runs:
-                ahead.append(asyncio.create_task(self._read(indices)))
-                if len(ahead) >= READERS:
-                    yield await ahead.popleft()
-            while ahead:
-                yield await ahead.popleft()
-        finally:
-            for task in ahead:
-                task.cancel()
-            await asyncio.gather(*ahead, return_exceptions=True)
 
     async def _read(self, indices: Any) -> _Run:
         fresh = ~self._hashed[indices]
@@ -214,16 +198,12 @@ class FolderPush:
         self._place_rest()
 
     async def _add_blob(self, index: int, data: memoryview) -> None:
-        rest = self._rest
-        if rest is not None and size_with(len(rest.blobs) + 1, len(rest.data) + len(data)) > PACK_TARGET:
+        if self._rest is not None and not self._rest.fits(len(data), PACK_TARGET):
             await self._close_rest()
-            rest = None
-        if rest is None:
-            rest = self._rest = _Rest(self._places.new_pack(None))
-        rest.indices.append(index)
-        rest.offsets.append(len(rest.data))
-        rest.blobs.append((self._places.digests[index].tobytes(), len(data)))
-        rest.data += data
+        if self._rest is None:
+            self._rest = _Rest(self._places.new_pack(None))
+        self._rest.indices.append(index)
+        self._rest.offsets.append(self._rest.add(self._places.digests[index].tobytes(), data))
 
     def _place_rest(self) -> None:
         """Place the files that were added since the last time, all at once."""
@@ -239,12 +219,10 @@ class FolderPush:
         rest, self._rest = self._rest, None
         if rest is None:
             return
-        end = footer(rest.blobs)
-        ref = PackRef(pack_id(end), len(rest.data) + len(end))
+        ref = rest.close()
         self._places.name_pack(rest.ordinal, ref)
 
         async def content() -> memoryview:
-            rest.data.extend(end)
             return memoryview(rest.data)
 
         await self._uploads.pack(ref, content, look_first=False)

@@ -18,11 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from blake3 import blake3
 
+from millrace.datasets.arrow_stream import BATCH_ROWS, check_digest_of, read_table, write_table
 from millrace.datasets.manifest_checks import check_claims, check_table, schema_of, split_packs
 from millrace.datasets.tree import table_root
-from millrace.errors import Corrupt, Invalid
-
-BATCH_ROWS = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,27 +77,15 @@ class Manifest:
             Corrupt: the bytes do not have that id.
             Invalid: not a manifest, or one that breaks a rule (paths, order, sizes, places).
         """
-        if expect is not None and blake3(data).hexdigest() != expect:
-            raise Corrupt(f"manifest {expect} does not have the bytes that its id promises")
+        check_digest_of(data, expect, "manifest")
         check_claims(data)
-        try:
-            with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
-                if reader.schema.remove_metadata() != schema_of(None):
-                    raise Invalid("not a manifest: unknown columns")
-                table = reader.read_all()
-                table.validate(full=True)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise Invalid(f"not a manifest: {type(error).__name__}") from None
+        table = read_table(data, schema_of(None), "manifest")
         check_table(table)
         return cls(table)
 
     @cached_property
     def _bytes(self) -> bytes:
-        sink = pa.BufferOutputStream()
-        options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=3), use_threads=False)
-        with pa.ipc.new_stream(sink, self.table.schema, options=options) as writer:
-            writer.write_table(self.table.combine_chunks(), max_chunksize=BATCH_ROWS)
-        return bytes(sink.getvalue())
+        return write_table(self.table)
 
     def to_bytes(self) -> bytes:
         """Return the stored form; equal rows give equal bytes under one Arrow version."""

@@ -58,8 +58,8 @@ def clashes(paths: Any) -> list[str]:
     # Sorting takes a few MB where counting distinct values by a hash table took 165 for 600,000 paths.
     ordered = folded.take(pc.array_sort_indices(folded))
     if not pc.any(pc.equal(ordered[1:], ordered[:-1])).as_py():
-        folders = pa.array(list(_folders(folded)), paths.type)
-        if not pc.any(pc.is_in(folded, value_set=folders)).as_py():
+        needed = pa.array(list(folders(folded)), paths.type)
+        if not pc.any(pc.is_in(folded, value_set=needed)).as_py():
             return []
     return collisions(paths.to_pylist())
 
@@ -73,8 +73,8 @@ def _folded(paths: Any) -> Any:
     return pc.replace_with_mask(lower, pc.invert(plain), pa.array(others, paths.type))
 
 
-def _folders(paths: Any) -> Iterator[str]:
-    """Yield every folder that the paths need, once."""
+def folders(paths: Any) -> Iterator[str]:
+    """Yield every folder that the paths of an Arrow string array need, once."""
     seen: set[str] = set()
     for deepest in pc.unique(pc.replace_substring_regex(paths, r"/?[^/]*$", "")).to_pylist():
         parent = deepest

@@ -7,13 +7,14 @@ is named by its content and written create-only, so a push that broke off is sim
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from millrace.clock import SystemClock
+from millrace.datasets.ahead import in_order
 from millrace.datasets.builder import ManifestBuilder
 from millrace.datasets.folder_push import FolderPush
 from millrace.datasets.keys import check_project
@@ -176,21 +177,17 @@ def _result(manifest: Manifest, done: Uploaded, changed: bool) -> PushResult:
     )
 
 
-async def _prepare(files: Iterable[SourceFile] | AsyncIterable[SourceFile]) -> AsyncIterator[Prepared]:
+def _prepare(files: Iterable[SourceFile] | AsyncIterable[SourceFile]) -> AsyncIterator[Prepared]:
     """Read small files ahead, several at once, in order; large ones are left to the packer."""
-    ahead: deque[asyncio.Task[Prepared]] = deque()
-    try:
-        async for source in _each(files):
-            check_path(source.path)
-            ahead.append(asyncio.create_task(_read(source)))
-            if len(ahead) >= STREAMS:
-                yield await ahead.popleft()
-        while ahead:
-            yield await ahead.popleft()
-    finally:
-        for task in ahead:
-            task.cancel()
-        await asyncio.gather(*ahead, return_exceptions=True)
+    return in_order(_reading(files), at_once=STREAMS)
+
+
+async def _reading(
+    files: Iterable[SourceFile] | AsyncIterable[SourceFile],
+) -> AsyncIterator[Coroutine[Any, Any, Prepared]]:
+    async for source in _each(files):
+        check_path(source.path)
+        yield _read(source)
 
 
 async def _each(files: Iterable[SourceFile] | AsyncIterable[SourceFile]) -> AsyncIterator[SourceFile]:
@@ -205,5 +202,5 @@ async def _each(files: Iterable[SourceFile] | AsyncIterable[SourceFile]) -> Asyn
 async def _read(source: SourceFile) -> Prepared:
     if source.size > CHUNKED_ABOVE:
         return Prepared(source)
-    data, digest = await load(source, None)
+    data, digest = await load(source)
     return Prepared(source, digest, data)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.compute as pc
 from blake3 import blake3
 
-from millrace.datasets.fetch import Group, check_blob, chunk_pieces, fetch_chunk, fetch_group, plan_rows, read_part
+from millrace.datasets.fetch import Group, check_blob, chunk_pieces, fetch_chunk, fetch_group, plan, read_part
 from millrace.datasets.limits import MIB
 from millrace.datasets.loop_thread import LoopThread
 from millrace.datasets.manifest import Entry, Manifest
@@ -215,7 +215,7 @@ class LakeSource:
 
     async def _read_rows(self, rows: Sequence[int]) -> list[bytes]:
         store, found = await self._store(), dict[int, bytes]()
-        todo = plan_rows(self._manifest, np.unique(np.asarray(rows, dtype=np.int64)))
+        todo = plan(self._manifest, np.unique(np.asarray(rows, dtype=np.int64)))
         groups = [Group(pack, tuple(self._manifest.take(members))) for pack, members in todo.packs]
         fetched = await asyncio.gather(*(fetch_group(store, self._project, group) for group in groups))
         for (_, members), group, answer in zip(todo.packs, groups, fetched, strict=True):

@@ -8,14 +8,12 @@ cache lives in the user's cache folder and never in the data folder, which may b
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from blake3 import blake3
 
 from millrace.datasets.scan import Listing
 
@@ -29,13 +27,6 @@ CREATE TABLE IF NOT EXISTS hashes (
 """
 _ALL = "SELECT device, inode, size, mtime, ctime, digest FROM hashes WHERE length(digest) = 32"
 _PUT = "INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?, ?, ?)"
-
-
-def default_path(root: Path) -> Path:
-    """Return where the cache of a data folder lives: `$MILLRACE_CACHE_DIR`, else below the user's cache folder."""
-    base = os.environ.get("MILLRACE_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    name = blake3(os.fsencode(root.resolve())).hexdigest(16)
-    return Path(base) / "millrace" / f"stat-{name}.sqlite"
 
 
 class StatCache:

@@ -19,10 +19,11 @@ import pyarrow.compute as pc
 from blake3 import blake3
 
 from millrace.datasets.arrow_bounds import claimed
+from millrace.datasets.arrow_stream import BATCH_ROWS, check_digest_of, read_table, write_table
 from millrace.datasets.limits import MIB
 from millrace.datasets.manifest import Manifest
 from millrace.datasets.paths import printable
-from millrace.errors import Corrupt, Invalid
+from millrace.errors import Invalid
 from millrace.records.record import Record, Reference, check_record
 
 FORMAT = b"millrace-records/1"
@@ -34,7 +35,6 @@ MAX_RATIO = 400
 """Unpacked over stored bytes; tables of many equal images reach 100."""
 
 MAX_RECORDS = 5_000_000
-BATCH_ROWS = 65_536
 MAX_FIELDS = 200
 """Metadata fields that a summary lists for one type."""
 
@@ -102,20 +102,11 @@ class RecordTable:
             Corrupt: the bytes do not have that digest.
             Invalid: not a table of records, or one that breaks a rule.
         """
-        if expect is not None and blake3(data).hexdigest() != expect:
-            raise Corrupt(f"records {expect} do not have the bytes that their id promises")
+        check_digest_of(data, expect, "table of records")
         _check_claims(data)
-        try:
-            with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
-                if (
-                    reader.schema.remove_metadata() != _SCHEMA
-                    or (reader.schema.metadata or {}).get(b"millrace") != FORMAT
-                ):
-                    raise Invalid("not a table of records: unknown columns or version")
-                table = reader.read_all()
-                table.validate(full=True)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise Invalid(f"not a table of records: {type(error).__name__}") from None
+        table = read_table(data, _SCHEMA, "table of records")
+        if (table.schema.metadata or {}).get(b"millrace") != FORMAT:
+            raise Invalid("not a table of records of a known version")
         found = cls(table)
         found._check_shape()
         for record in found.records():
@@ -124,11 +115,7 @@ class RecordTable:
 
     @cached_property
     def _bytes(self) -> bytes:
-        sink = pa.BufferOutputStream()
-        options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=3), use_threads=False)
-        with pa.ipc.new_stream(sink, self.table.schema, options=options) as writer:
-            writer.write_table(self.table.combine_chunks(), max_chunksize=BATCH_ROWS)
-        return bytes(sink.getvalue())
+        return write_table(self.table)
 
     def to_bytes(self) -> bytes:
         """Return the stored form; equal records give equal bytes under one Arrow version."""

@@ -7,12 +7,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cache_manager.adapters.mending import fetch_files
-from cache_manager.application.ports import Checked, Filled, Near, VersionFacts
+from cache_manager.application.lake_ports import Checked, Filled, Near, VersionFacts
 from millrace.datasets.ancestor import Ancestor
-from millrace.datasets.fetch import plan
+from millrace.datasets.builder import subset
 from millrace.datasets.fill import fill
 from millrace.datasets.manifest import Manifest
+from millrace.datasets.path_columns import folders
 from millrace.datasets.progress import Progress
 from millrace.datasets.stored import load_commit, load_manifest
 from millrace.datasets.verify import hash_file, verify_tree
@@ -75,7 +75,9 @@ class DatasetLake:
     async def mend(self, project: str, facts: VersionFacts, paths: Sequence[str], target: Path) -> int:
         """Write those files of the version that are at `paths` below the new folder `target`, verified."""
         _, manifest = await self._version(project, facts.commit)
-        return await fetch_files(self._store, project, manifest, paths, target)
+        rows = [row for path in paths if (row := manifest.find(path)) is not None]
+        wanted = await asyncio.to_thread(subset, manifest, rows)
+        return (await fill(self._store, wanted, target, project=project)).fetched_bytes
 
     async def _version(self, project: str, commit: str) -> tuple[VersionFacts, Manifest]:
         known = self._known.get((project, commit))
@@ -94,9 +96,9 @@ class DatasetLake:
         held = (await asyncio.to_thread(lambda: manifest.tree_root), manifest.files, manifest.bytes)
         if promised != held:
             raise Corrupt(f"the manifest of commit {commit} is not what the commit promises")
-        folders = await asyncio.to_thread(_folders, manifest)
+        inner = await asyncio.to_thread(_folders, manifest)
         objects = await asyncio.to_thread(_objects, manifest)
-        facts = VersionFacts(commit, stored.root, stored.manifest, stored.files, stored.bytes, folders, objects)
+        facts = VersionFacts(commit, stored.root, stored.manifest, stored.files, stored.bytes, inner, objects)
         return facts, manifest
 
 
@@ -109,8 +111,7 @@ def _damaged(tree: Path, manifest: Manifest) -> list[str]:
 
 def _objects(manifest: Manifest) -> int:
     """Return the number of packs and chunks that hold the version's bytes."""
-    todo = plan(manifest, manifest.entries())
-    return len(todo.groups) + sum(len(entry.chunks) for entry in todo.chunked)
+    return len(manifest.packs) + len(manifest.chunk_ids())
 
 
 def _check(tree: Path, manifest: Manifest, start: int, size: int) -> Checked:
@@ -126,10 +127,4 @@ def _check(tree: Path, manifest: Manifest, start: int, size: int) -> Checked:
 
 def _folders(manifest: Manifest) -> int:
     """Return the number of folders that the paths need."""
-    found: set[str] = set()
-    for path in manifest.paths:
-        parent = path.rpartition("/")[0]
-        while parent and parent not in found:
-            found.add(parent)
-            parent = parent.rpartition("/")[0]
-    return len(found)
+    return sum(1 for _ in folders(manifest.table.column("path").combine_chunks()))

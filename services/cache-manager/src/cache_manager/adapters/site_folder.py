@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from cache_manager.adapters import site_disk as disk
-from cache_manager.application.ports import Found, Marker
+from cache_manager.application.site_ports import Found, Marker
 from cache_manager.domain.charge import Charge
 from cache_manager.domain.names import EntryKey
 from cache_manager.errors import SiteInvalid

@@ -7,7 +7,8 @@ from pathlib import Path
 import structlog
 
 from cache_manager.adapters.site_folder import DiskSite
-from cache_manager.application.ports import SiteFolder, Sites
+from cache_manager.application.ports import Sites
+from cache_manager.application.site_ports import SiteFolder
 from millrace.errors import MillraceError
 
 log = structlog.get_logger(__name__)

@@ -12,8 +12,10 @@ from pathlib import Path
 import structlog
 
 from cache_manager.application import announce, metrics
-from cache_manager.application.ports import Filled, Marker, Near, SiteFolder, Unit, VersionFacts
+from cache_manager.application.lake_ports import Filled, Near, VersionFacts
+from cache_manager.application.ports import Unit
 from cache_manager.application.reporting import Progress, reported
+from cache_manager.application.site_ports import Marker, SiteFolder
 from cache_manager.application.space import reserve
 from cache_manager.application.world import World
 from cache_manager.domain.entry import Entry

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cache_manager.application.ports import SiteFolder, Unit
+from cache_manager.application.ports import Unit
+from cache_manager.application.site_ports import SiteFolder
 from cache_manager.application.sweep import BUILDING, Sums, incomplete, total
 from cache_manager.application.world import World
 from cache_manager.domain.charge import EVERY_SITE, Quota, Site

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Protocol
 
 from cache_manager.domain.charge import Charge, Quota, Site
 from cache_manager.domain.entry import Asked, Cause, Desired, Entry, EvictReason, Grant, Pin
 from cache_manager.domain.links import Measure
-from cache_manager.domain.names import EntryKey
 from cache_manager.domain.prefetch import Prefetch
 from cache_manager.domain.retention import Rule
 from cache_manager.domain.states import Move
 from millrace.documents.ports import UnitOfWork
 from millrace.leases.ports import Lease
-from millrace.proximity import Proximity
 
 
 class Sites(Protocol):
@@ -187,203 +184,6 @@ class Unit(UnitOfWork, Protocol):
 
     async def guard(self, lease: Lease) -> None:
         """Let the transaction fail if the worker's lease is lost before it commits. Raises Fenced."""
-
-
-@dataclass(frozen=True)
-class Marker:
-    """The content of `_READY`: what the tree beside it claims to be."""
-
-    site: str
-    project: str
-    commit: str
-    dataset: str
-    version: int
-    tree_root: str
-    files: int
-    bytes: int
-    token: int
-
-    @property
-    def key(self) -> EntryKey:
-        """Return the entry that the tree belongs to."""
-        return EntryKey(self.site, self.project, self.commit)
-
-
-@dataclass(frozen=True)
-class Found:
-    """What lies on a site: published trees, and the names in `.staging`, `.trash` and `.quarantine`."""
-
-    trees: Sequence[tuple[str, str]]
-    staging: Sequence[str]
-    trash: Sequence[str]
-    aside: Sequence[str] = ()
-
-
-class SiteFolder(Protocol):
-    """The directory of one site. Every call ends within a deadline; file-system errors come as OSError."""
-
-    root: Path
-
-    async def prepare(self) -> None:
-        """Create what is missing, and mark the directory as this site's.
-
-        Raises:
-            SiteInvalid: it belongs to another site, or cannot be used.
-        """
-
-    async def retire(self) -> None:
-        """Take the mark away and what is empty: the directory is nobody's then."""
-
-    async def problem(self, *, within: float = 0.0) -> str | None:
-        """Return why the site cannot be used now (an export that is not mounted), or None.
-
-        The answer may be one that was found up to `within` seconds ago.
-        """
-
-    def path(self, key: EntryKey) -> Path:
-        """Return the final path of an entry's tree."""
-
-    def staging(self, key: EntryKey, token: int) -> Path:
-        """Return where the holder of `token` builds the tree."""
-
-    async def begin(self, key: EntryKey) -> None:
-        """Delete what earlier owners of the entry left in staging."""
-
-    async def seal(self, key: EntryKey, token: int, marker: Marker) -> None:
-        """Write `_READY` into the staged tree, durably."""
-
-    async def publish(self, key: EntryKey, token: int) -> None:
-        """Rename the staged tree to its final path."""
-
-    async def sync_parent(self, key: EntryKey) -> None:
-        """Make the rename durable."""
-
-    async def marker(self, key: EntryKey) -> Marker | None:
-        """Return what the tree at the final path claims, or None if there is none that claims to be whole."""
-
-    async def discard(self, key: EntryKey) -> None:
-        """Delete every staging folder of an entry."""
-
-    async def link(self, key: EntryKey, token: int) -> None:
-        """Give the staging folder hard links to the files of the tree at the final path, if there is one."""
-
-    async def probe(self) -> Proximity | None:
-        """Measure how fast published files are read here, within bounds; None if there are none."""
-
-    async def weigh(self, key: EntryKey, paths: Sequence[str]) -> Charge:
-        """Return the room that those of the files at `paths` take which are there."""
-
-    async def set_aside(self, key: EntryKey, paths: Sequence[str], *, keep: bool) -> None:
-        """Move files of the tree at the final path into the quarantine, or delete them."""
-
-    async def put_back(self, key: EntryKey, token: int) -> None:
-        """Move the staged files of `token` to their places in the tree at the final path, each at once, durably."""
-
-    async def forget_aside(self, key: EntryKey) -> None:
-        """Delete what the quarantine holds of an entry."""
-
-    async def holds(self, path: str) -> bool:
-        """Return whether `path` is a folder that this process can read, outside of what the site manages itself."""
-
-    async def link_from(self, path: str, key: EntryKey, token: int) -> None:
-        """Give the staging folder hard links to the files of a folder; what cannot be linked is left out."""
-
-    async def protect(self, key: EntryKey, token: int) -> None:
-        """Make the staged files read-only, under whatever other names they have, too."""
-
-    async def trash(self, key: EntryKey) -> bool:
-        """Rename the tree at the final path into the trash; False if there is none."""
-
-    async def restore(self, key: EntryKey) -> bool:
-        """Rename the newest whole tree of an entry from the trash to the final path; False if there is none."""
-
-    async def empty(self, key: EntryKey) -> None:
-        """Delete what the trash holds of an entry: the marker first, then slowly."""
-
-    async def remove(self, area: str, name: str) -> None:
-        """Delete one name of `.staging`, `.trash` or `.quarantine`."""
-
-    async def found(self) -> Found:
-        """List what lies on the site."""
-
-    async def measure(self, key: EntryKey) -> tuple[int, int]:
-        """Return files and bytes below the final path, the marker left out."""
-
-
-@dataclass(frozen=True)
-class VersionFacts:
-    """What the lake says about a version."""
-
-    commit: str
-    tree_root: str
-    manifest: str
-    files: int
-    bytes: int
-    folders: int
-    objects: int = 0
-
-
-@dataclass(frozen=True)
-class Filled:
-    """What a fill wrote, how many bytes of it came from the lake, and how many were shared with another copy."""
-
-    tree_root: str
-    files: int
-    bytes: int
-    fetched_bytes: int
-    linked_bytes: int = 0
-
-
-@dataclass(frozen=True)
-class Near:
-    """A published tree of another version at the same site, by its commit and path."""
-
-    commit: str
-    path: Path
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What reading a part of a tree found. `next`: the file to go on with, None at the end."""
-
-    next: int | None
-    bytes: int
-    damaged: Sequence[str]
-
-
-class Lake(Protocol):
-    """Dataset versions in the object store."""
-
-    async def facts(self, project: str, commit: str) -> VersionFacts:
-        """Return what a version consists of. Raises NotFound, Corrupt, Invalid, Unavailable."""
-
-    async def fill(
-        self,
-        project: str,
-        facts: VersionFacts,
-        target: Path,
-        progress: Callable[[int, int], None],
-        near: Near | None = None,
-    ) -> Filled:
-        """Write a version's files into the new folder `target`, each blob verified before its file has a name.
-
-        Files that `near` has are linked and not fetched.
-
-        All is durable when it returns. `progress(written bytes, fetched bytes)` is called now and then. Passes the
-        failpoints C3 to C6.
-        """
-
-    async def damaged(self, project: str, facts: VersionFacts, tree: Path) -> list[str]:
-        """Return the paths below `tree` whose bytes are not the version's: missing, different, or not part of it."""
-
-    async def check(self, project: str, facts: VersionFacts, tree: Path, start: int, size: int) -> Checked:
-        """Read files of a tree again, from the given one on (in the manifest's order), until `size` bytes were read."""
-
-    async def mend(self, project: str, facts: VersionFacts, paths: Sequence[str], target: Path) -> int:
-        """Write those files of the version that are at `paths` below the new folder `target`, verified and durable.
-
-        Return the bytes that came from the lake. Raises like `fill`.
-        """
 
 
 @dataclass(frozen=True)

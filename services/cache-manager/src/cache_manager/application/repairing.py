@@ -12,7 +12,9 @@ import structlog
 
 from cache_manager.application import announce, metrics
 from cache_manager.application.filling import build, check, finish
-from cache_manager.application.ports import SiteFolder, Unit, VersionFacts
+from cache_manager.application.lake_ports import VersionFacts
+from cache_manager.application.ports import Unit
+from cache_manager.application.site_ports import SiteFolder
 from cache_manager.application.world import World
 from cache_manager.domain.charge import Charge
 from cache_manager.domain.entry import Entry

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 from dataclasses import replace
 
-from cache_manager.application.ports import Filled
+from cache_manager.application.lake_ports import Filled
 from cache_manager.application.world import World
 from cache_manager.domain.entry import Entry
 from cache_manager.errors import WithdrawnError

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from cache_manager.application import metrics
-from cache_manager.application.ports import Checked
+from cache_manager.application.lake_ports import Checked
 from cache_manager.application.repairing import aside
 from cache_manager.application.world import World
 from cache_manager.domain.entry import Entry

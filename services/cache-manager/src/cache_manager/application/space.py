@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cache_manager.application.ports import Unit, VersionFacts
+from cache_manager.application.lake_ports import VersionFacts
+from cache_manager.application.ports import Unit
 from cache_manager.application.pressing import competing, press
 from cache_manager.application.world import World
 from cache_manager.domain.charge import EVERY_SITE, Charge, Quota, Site

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import structlog
 
-from cache_manager.application.ports import Found, Marker, SiteFolder, Unit
+from cache_manager.application.ports import Unit
+from cache_manager.application.site_ports import Found, Marker, SiteFolder
 from cache_manager.application.world import World
 from cache_manager.domain.charge import EVERY_SITE, Charge, Site
 from cache_manager.domain.entry import Entry

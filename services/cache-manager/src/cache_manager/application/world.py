@@ -5,18 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from cache_manager.application.ports import (
-    Catalog,
-    Entries,
-    Lake,
-    Prefetches,
-    Quotas,
-    Rules,
-    SiteFolder,
-    Sites,
-    Telemetry,
-    Unit,
-)
+from cache_manager.application.lake_ports import Lake
+from cache_manager.application.ports import Catalog, Entries, Prefetches, Quotas, Rules, Sites, Telemetry, Unit
+from cache_manager.application.site_ports import SiteFolder
 from cache_manager.domain.entry import Entry, Grant
 from cache_manager.domain.plan import Patience
 from cache_manager.errors import SiteUnavailable

@@ -29,7 +29,7 @@ from ingest.adapters.streams import LoopReader, opened
 from ingest.adapters.tables import csv_facts, parquet_facts
 from ingest.application.grouping import DICOM
 from ingest.application.ports import Done, Draft, Examined, Landed, Landing, Read
-from ingest.domain.names import named
+from ingest.domain.names import format_ending, named
 from ingest.errors import ContentRefused, DicomRefused, LandingChanged, NothingLanded
 from millrace.records import metadata_text
 
@@ -218,40 +218,8 @@ async def _digested(draft: Draft) -> Draft:
     whole = blake3()
     for offset in range(0, draft.size, SMALL):
         whole.update(await draft.read(offset, min(SMALL, draft.size - offset)))
-    plain = ending(draft.path)
-    plain = plain if plain in _ENDINGS else ""
-    return replace(draft, path=f"files/{whole.hexdigest()}{plain}", source="", mtime_ns=0)
-
-
-_ENDINGS = frozenset(
-    {
-        ".csv",
-        ".tsv",
-        ".json",
-        ".jsonl",
-        ".txt",
-        ".md",
-        ".xml",
-        ".yaml",
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".gif",
-        ".bmp",
-        ".tif",
-        ".tiff",
-        ".webp",
-        ".parquet",
-        ".npy",
-        ".npz",
-        ".nii",
-        ".gz",
-        ".nrrd",
-        ".mha",
-        ".h5",
-    }
-)
-"""Endings that say a format. Any other could be the end of a name."""
+    path = f"files/{whole.hexdigest()}{format_ending(draft.path)}"
+    return replace(draft, path=path, source="", mtime_ns=0)
 
 
 def _batches(items: Iterable[tuple[int, Landed]]) -> Iterator[list[tuple[int, Landed]]]:

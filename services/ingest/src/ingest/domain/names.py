@@ -5,48 +5,12 @@ from __future__ import annotations
 import re
 
 _ENDING = re.compile(r"\.[a-z0-9]{1,8}\Z")
-_ENDINGS = frozenset(
-    {
-        ".dcm",
-        ".ima",
-        ".csv",
-        ".tsv",
-        ".json",
-        ".jsonl",
-        ".txt",
-        ".md",
-        ".xml",
-        ".yaml",
-        ".yml",
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".gif",
-        ".bmp",
-        ".tif",
-        ".tiff",
-        ".webp",
-        ".parquet",
-        ".npy",
-        ".npz",
-        ".nii",
-        ".gz",
-        ".bz2",
-        ".xz",
-        ".zst",
-        ".tar",
-        ".tgz",
-        ".zip",
-        ".nrrd",
-        ".mha",
-        ".h5",
-        ".pdf",
-        ".html",
-        ".py",
-        ".sh",
-        ".exe",
-    }
+_FORMATS = (
+    ".dcm .ima .csv .tsv .json .jsonl .txt .md .xml .yaml .yml .png .jpg .jpeg .gif .bmp .tif .tiff "
+    ".webp .parquet .npy .npz .nii .gz .bz2 .xz .zst .tar .tgz .zip .nrrd .mha .h5 .pdf .html .py .sh "
+    ".exe"
 )
+_ENDINGS = frozenset(_FORMATS.split())
 """Endings that say a format. Any other could be the end of a name."""
 
 MAX_SEGMENTS = 12
@@ -62,8 +26,13 @@ def masked(path: str) -> str:
 def _segment(segment: str) -> str:
     if segment in {"", ".", ".."}:
         return segment
-    ending = _ENDING.search(segment.casefold())
-    return "*" + (ending.group(0) if ending and ending.group(0) in _ENDINGS else "")
+    return "*" + format_ending(segment)
+
+
+def format_ending(name: str) -> str:
+    """Return the ending of a file's name in lower case, if it says a format; else nothing."""
+    found = _ENDING.search(name.casefold())
+    return found.group(0) if found and found.group(0) in _ENDINGS else ""
 
 
 def named(what: str, number: int, path: str, *, openly: bool) -> str:

@@ -1,0 +1,84 @@
+"""What the handlers need of the lake: versions in the object store, as a protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class VersionFacts:
+    """What the lake says about a version."""
+
+    commit: str
+    tree_root: str
+    manifest: str
+    files: int
+    bytes: int
+    folders: int
+    objects: int = 0
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What a fill wrote, how many bytes of it came from the lake, and how many were shared with another copy."""
+
+    tree_root: str
+    files: int
+    bytes: int
+    fetched_bytes: int
+    linked_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Near:
+    """A published tree of another version at the same site, by its commit and path."""
+
+    commit: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What reading a part of a tree found. `next`: the file to go on with, None at the end."""
+
+    next: int | None
+    bytes: int
+    damaged: Sequence[str]
+
+
+class Lake(Protocol):
+    """Dataset versions in the object store."""
+
+    async def facts(self, project: str, commit: str) -> VersionFacts:
+        """Return what a version consists of. Raises NotFound, Corrupt, Invalid, Unavailable."""
+
+    async def fill(
+        self,
+        project: str,
+        facts: VersionFacts,
+        target: Path,
+        progress: Callable[[int, int], None],
+        near: Near | None = None,
+    ) -> Filled:
+        """Write a version's files into the new folder `target`, each blob verified before its file has a name.
+
+        Files that `near` has are linked and not fetched.
+
+        All is durable when it returns. `progress(written bytes, fetched bytes)` is called now and then. Passes the
+        failpoints C3 to C6.
+        """
+
+    async def damaged(self, project: str, facts: VersionFacts, tree: Path) -> list[str]:
+        """Return the paths below `tree` whose bytes are not the version's: missing, different, or not part of it."""
+
+    async def check(self, project: str, facts: VersionFacts, tree: Path, start: int, size: int) -> Checked:
+        """Read files of a tree again, from the given one on (in the manifest's order), until `size` bytes were read."""
+
+    async def mend(self, project: str, facts: VersionFacts, paths: Sequence[str], target: Path) -> int:
+        """Write those files of the version that are at `paths` below the new folder `target`, verified and durable.
+
+        Return the bytes that came from the lake. Raises like `fill`.
+        """
