@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.domain.oip import BadHead, Renaming, head_length, infer_status, parse_path, prediction_id
+from serving.domain.oip import REFUSED, BadHead, Renaming, head_length, infer_status, parse_path, prediction_id
 
 RENAMING = Renaming.of("digits.v12", "my-endpoint", 12)
 
@@ -134,3 +134,20 @@ def test_no_path_breaks_the_parser(text: str) -> None:
 )
 def test_the_status_of_an_inference(status: int, message: bytes, ours: int) -> None:
     assert infer_status(status, message) == ours
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (b'{"error":"no model m-1"}', {"error": "no model digits"}),
+        (b'{"error":"cannot parse \x80"}', {"error": "cannot parse \N{REPLACEMENT CHARACTER}"}),
+        (b'{"error":"a\nb"}', {"error": "a\nb"}),
+        (b"", REFUSED),
+        (b"<html>", REFUSED),
+        (b'{"error":7}', REFUSED),
+        (b"[" * 100_000, REFUSED),
+    ],
+)
+def test_an_error_of_the_server_is_always_json(said: bytes, shown: object) -> None:
+    expected = json.loads(shown) if isinstance(shown, bytes) else shown
+    assert json.loads(Renaming.of("m-1", "digits", 1).error(said)) == expected

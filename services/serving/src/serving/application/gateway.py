@@ -194,8 +194,6 @@ class Gateway:
         if status == 503:
             self._on_away()
         body = way.renaming.error(reply.body)
-        if not body.startswith(b'{"error"'):
-            body = b'{"error":"the model server refused the request"}'
         return Answer(status, body, b"application/json", None, arm, route.epoch, "", upstream)
 
     def _way(self, arm: Arm, deployment: str) -> _Way:

@@ -7,6 +7,7 @@ client asked for a deployment. Inside a JSON string a quote is always escaped, s
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -25,6 +26,9 @@ _INSTANCE = b"Failed to process the request(s)"
 
 class BadHead(ValueError):
     """The head length does not fit the body."""
+
+
+REFUSED = b'{"error":"the model server refused the request"}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +98,18 @@ class Renaming:
         return patched, None if head is None else head + len(self.client) - len(self.server)
 
     def error(self, text: bytes) -> bytes:
-        """Return an error message with the client's name."""
-        return text.replace(self.backend, self.deployment)
+        """Return an error of the server as JSON with the client's name.
+
+        It may quote the request, whatever bytes that held: what is no UTF-8 is replaced, and what is no error document
+        is not passed on.
+        """
+        try:
+            said = json.loads(text.decode(errors="replace"), strict=False)["error"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return REFUSED
+        if not isinstance(said, str):
+            return REFUSED
+        return json.dumps({"error": said.replace(self.backend.decode(), self.deployment.decode())}).encode()
 
 
 def prediction_id(reply: bytes) -> str | None:
