@@ -16,7 +16,7 @@ from millrace_sdk import placing
 
 if TYPE_CHECKING:
     from millrace.datasets.ancestor import Ancestor
-    from millrace.datasets.fill import FillResult
+    from millrace.datasets.landing import FillResult
     from millrace.datasets.manifest import Manifest, ManifestDiff
     from millrace.datasets.progress import ProgressCallback
     from millrace.datasets.verify import VerifyResult

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from millrace.datasets.builder import ManifestBuilder
     from millrace.datasets.commit import Commit
-    from millrace.datasets.fill import FillResult
+    from millrace.datasets.landing import FillResult
     from millrace.datasets.manifest import Entry, Manifest, ManifestDiff, PackRef
     from millrace.datasets.progress import Progress
     from millrace.datasets.push import PushResult, extend, push_files
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "builder": ("ManifestBuilder",),
     "commit": ("Commit",),
-    "fill": ("FillResult",),
+    "landing": ("FillResult",),
     "manifest": ("Entry", "Manifest", "ManifestDiff", "PackRef"),
     "progress": ("Progress",),
     "push": ("PushResult", "extend", "push_files"),

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,33 +20,15 @@ from blake3 import blake3
 from millrace.datasets.ancestor import Ancestor, link_shared
 from millrace.datasets.bounded import Bounded
 from millrace.datasets.fetch import Fetched, Group, Plan, check_blob, fetch_chunk, fetch_group, plan
-from millrace.datasets.folders import Part, explain, explained, folder, open_root, sync_files, sync_folders, write_file
+from millrace.datasets.folders import Part, explain, explained, folder, open_root, write_file
 from millrace.datasets.keys import check_project
+from millrace.datasets.landing import Failpoint, FillResult, make_durable, no_failpoint
 from millrace.datasets.manifest import Entry, Manifest, PackRef
 from millrace.datasets.progress import Meter, ProgressCallback
 from millrace.datasets.threads import to_the_end
 from millrace.datasets.verify import keep_good
 from millrace.errors import Corrupt
 from millrace.objects.port import ObjectStore
-
-Failpoint = Callable[[str], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class FillResult:
-    """What a fill did. `files` and `bytes` are the version's; `fetched_bytes` really came from the lake.
-
-    `kept_files` were in the staging folder already, `linked_files` were shared with the ancestor.
-    """
-
-    files: int
-    bytes: int
-    fetched_bytes: int
-    requests: int
-    kept_files: int
-    tree_root: str
-    linked_files: int = 0
-    linked_bytes: int = 0
 
 
 async def fill(
@@ -74,7 +55,7 @@ async def fill(
     """
     check_project(project)
     work = _Fill(store, manifest, staging, project, Meter(progress, files=manifest.files, total=manifest.bytes))
-    work.failpoint = failpoint or _no_failpoint
+    work.failpoint = failpoint or no_failpoint
     work.concurrency, work.ancestor = concurrency, ancestor
     try:
         with explained(staging):
@@ -85,10 +66,6 @@ async def fill(
             os.close(work.root)
     except OSError as error:
         raise explain(error, staging) from error
-
-
-async def _no_failpoint(_name: str) -> None:
-    return
 
 
 class _Fill:
@@ -110,7 +87,7 @@ class _Fill:
         await self._fetch_all(await to_the_end(self._missing, kept))
         if self.written + len(kept) != self.manifest.files:
             raise Corrupt(f"{self.written + len(kept)} files were written, and not {self.manifest.files}")
-        await self._sync()
+        await make_durable(self.staging, self.failpoint)
         self.meter.finish()
         return FillResult(
             files=self.manifest.files,
@@ -211,14 +188,6 @@ class _Fill:
         self.requests += 1
         self.meter.advance(done=len(data), transferred=len(data))
         return data
-
-    async def _sync(self) -> None:
-        await self.failpoint("fill.C5.before")
-        await to_the_end(sync_files, self.root)
-        await self.failpoint("fill.C5.after")
-        await self.failpoint("fill.C6.before")
-        await to_the_end(sync_folders, self.staging)
-        await self.failpoint("fill.C6.after")
 
 
 def _append(part: Part, whole: blake3, data: bytes) -> None:

@@ -18,9 +18,9 @@ from pathlib import Path
 from blake3 import blake3
 
 from millrace.datasets.bounded import Bounded
-from millrace.datasets.fill import Failpoint, FillResult
-from millrace.datasets.folders import FOLDER_MODE, Part, explain, explained, open_root, sync_files, sync_folders
+from millrace.datasets.folders import FOLDER_MODE, Part, explain, explained, open_root
 from millrace.datasets.keys import check_project, chunk_key, pack_key
+from millrace.datasets.landing import Failpoint, FillResult, make_durable, no_failpoint
 from millrace.datasets.limits import CHUNK, PACK_MAX
 from millrace.datasets.manifest import Manifest
 from millrace.datasets.pack import read_pack
@@ -54,7 +54,7 @@ async def fill_packs(
     """
     check_project(project)
     work = _PackFill(store, manifest, staging, project, Meter(progress, files=manifest.files, total=manifest.bytes))
-    work.ancestor, work.failpoint = ancestor, failpoint
+    work.ancestor, work.failpoint = ancestor, failpoint or no_failpoint
     try:
         with explained(staging):
             await to_the_end(work.prepare)
@@ -67,7 +67,7 @@ class _PackFill:
     """One fill under way."""
 
     ancestor: Path | None
-    failpoint: Failpoint | None
+    failpoint: Failpoint
 
     def __init__(self, store: ObjectStore, manifest: Manifest, staging: Path, project: str, meter: Meter) -> None:
         self.store, self.manifest, self.staging, self.project, self.meter = store, manifest, staging, project, meter
@@ -79,7 +79,7 @@ class _PackFill:
             (self.staging / name).mkdir(mode=FOLDER_MODE, exist_ok=True)
 
     async def run(self, concurrency: int) -> FillResult:
-        await self._pass("fill.C2.after")
+        await self.failpoint("fill.C2.after")
         async with Bounded(concurrency) as tasks:
             for ref in self.manifest.packs:
                 check = partial(_check_pack, pack=ref.id, size=ref.size)
@@ -88,7 +88,7 @@ class _PackFill:
                 check = partial(_check_chunk, chunk=chunk)
                 await tasks.start(partial(self._object, CHUNKS, chunk, chunk_key(self.project, chunk), check))
         await to_the_end(self._write, self.staging / MANIFEST, self.manifest.to_bytes())
-        await self._sync()
+        await make_durable(self.staging, self.failpoint)
         self.meter.advance(files=self.manifest.files)
         self.meter.finish()
         return FillResult(
@@ -106,12 +106,12 @@ class _PackFill:
         target = self.staging / kind / name
         size = await to_the_end(self._near, kind, name, check)
         if size is None:
-            await self._pass("fill.C3.before")
+            await self.failpoint("fill.C3.before")
             data = await self.store.get(key)
-            await self._pass("fill.C3.after")
+            await self.failpoint("fill.C3.after")
             await to_the_end(check, data)
             await to_the_end(self._write, target, data)
-            await self._pass("fill.C4.after")
+            await self.failpoint("fill.C4.after")
             self.fetched += len(data)
             self.requests += 1
             self.meter.advance(done=len(data), transferred=len(data))
@@ -150,22 +150,6 @@ class _PackFill:
         finally:
             part.close()
             os.close(parent)
-
-    async def _sync(self) -> None:
-        await self._pass("fill.C5.before")
-        root = await to_the_end(open_root, self.staging)
-        try:
-            await to_the_end(sync_files, root)
-        finally:
-            os.close(root)
-        await self._pass("fill.C5.after")
-        await self._pass("fill.C6.before")
-        await to_the_end(sync_folders, self.staging)
-        await self._pass("fill.C6.after")
-
-    async def _pass(self, name: str) -> None:
-        if self.failpoint is not None:
-            await self.failpoint(name)
 
 
 def _check_pack(data: bytes, *, pack: str, size: int) -> None:

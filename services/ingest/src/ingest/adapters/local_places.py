@@ -13,7 +13,7 @@ from ingest.application.ports import Bounds, Landed, Landing, Read
 from ingest.domain.places import LocalPlace, Root
 from ingest.errors import LandingChanged, LandingTooLarge, NothingLanded, PlaceRefused
 from millrace.datasets.sources import Changed, found_file
-from millrace.datasets.walk import Found
+from millrace.datasets.walk import Found, walk
 from millrace.errors import Invalid, MillraceError
 
 
@@ -64,29 +64,20 @@ def _walk(top: Path, bounds: Bounds, roots: Sequence[Root]) -> list[Found]:
     if not stat.S_ISDIR(_plain(top, roots).st_mode):
         raise NothingLanded("the place is no folder", hint="announce an archive with its format")
     found: list[Found] = []
-    size, waiting = 0, [(str(top), "")]
-    while waiting:
-        folder, before = waiting.pop()
-        for entry in _entries(folder):
-            info = entry.stat(follow_symlinks=False)
-            if stat.S_ISDIR(info.st_mode):
-                waiting.append((entry.path, f"{before}{entry.name}/"))
-            elif not stat.S_ISREG(info.st_mode):
+    size = 0
+    try:
+        for item in walk(top):
+            if not item.regular:
                 raise Invalid("the folder holds a link or a device")
-            elif before or entry.name not in MARKS:
-                found.append(Found(f"{before}{entry.name}", entry.path, info))
-                size += info.st_size
+            if item.path in MARKS:
+                continue
+            found.append(item)
+            size += item.stat.st_size
             if len(found) > bounds.max_files or size > bounds.max_bytes:
                 raise LandingTooLarge(f"more than {bounds.max_files} files or {bounds.max_bytes} bytes lie there")
-    return sorted(found, key=lambda item: item.path)
-
-
-def _entries(folder: str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
     except OSError as error:
         raise Invalid(f"a folder cannot be read: {error.strerror}") from None
+    return sorted(found, key=lambda item: item.path)
 
 
 def _reader(item: Found) -> Read:
