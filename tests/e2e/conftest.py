@@ -64,18 +64,24 @@ class Platform:
 
     def land(self, dataset: str, files: dict[str, bytes]) -> str:
         """Put files below a fresh landing prefix of the lake, as an ETL job would; return the prefix's URI."""
+        import io
+
+        prefix = f"default/landing/{dataset}-{new_id()}/"
+        for path, data in files.items():
+            self._lake().put_object("millrace", prefix + path, io.BytesIO(data), len(data))
+        return f"s3://millrace/{prefix}"
+
+    def lose_object(self, key: str) -> None:
+        """Take an object out of the lake behind everybody's back."""
+        self._lake().remove_object("millrace", key)
+
+    def _lake(self) -> Any:
         from minio import Minio
 
         layout = self.stack.layout
         endpoint = self.urls["s3"].removeprefix("http://")
         keys = layout.s3_access_key.read_text().strip(), layout.s3_secret_key.read_text().strip()
-        client = Minio(endpoint, access_key=keys[0], secret_key=keys[1], secure=False)
-        prefix = f"default/landing/{dataset}-{new_id()}/"
-        for path, data in files.items():
-            import io
-
-            client.put_object("millrace", prefix + path, io.BytesIO(data), len(data))
-        return f"s3://millrace/{prefix}"
+        return Minio(endpoint, access_key=keys[0], secret_key=keys[1], secure=False)
 
     def logs(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Return (service, record) of every JSON log line of every process."""

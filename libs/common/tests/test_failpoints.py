@@ -18,7 +18,7 @@ def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_table_names_every_flow_of_the_design() -> None:
-    assert sum(len(points) for points in FLOWS.values()) == 63
+    assert sum(len(points) for points in FLOWS.values()) == 67
     assert known("commit.D6.after")
     assert not known("commit.D99.after")
     assert not known("commit.D6")

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from fastapi.responses import JSONResponse
 
 from millrace.datasets import folder_push, limits
+from millrace.datasets.keys import pack_key
 from millrace.errors import Conflict, Forbidden, Invalid, MillraceError, NotFound, Unavailable
 from millrace.objects.s3 import S3ObjectStore
 from millrace_sdk import folder
@@ -178,3 +180,25 @@ def test_hostile_names_are_named(lakeside: Gateway, copy: Path) -> None:
     (copy / "link").symlink_to(os.devnull)
     with pytest.raises(Invalid, match="'link'"):
         run(copy, lambda it: it.sync("first"))
+
+
+def test_what_the_lake_lost_before_the_commit_is_pushed_again(lakeside: Gateway, copy: Path) -> None:
+    """Garbage collection may take what a push found there; the commit says so, and the push is made again."""
+    app = lakeside.app
+    lost: list[str] = []
+
+    @app.middleware("http")
+    async def lose(request: Any, go_on: Any) -> Any:
+        if request.url.path.endswith("/commits") and not lost:
+            body = await request.json()
+            lost.extend(body["packs"])
+            for pack in lost:
+                await lakeside.lake.delete(pack_key("default", pack))
+            return JSONResponse({"detail": "gone", "code": "object-missing", "missing": lost[:1]}, 400)
+        return await go_on(request)
+
+    done = run(copy, lambda it: it.sync("first"))
+    assert (done.changed, done.version) == (True, 1)
+    assert lost
+    found = run(copy, lambda it: it.verify_lake(1))
+    assert found.clean

@@ -51,6 +51,7 @@ FLOWS: dict[str, dict[str, str]] = {
         "C11": "event",
     },
     "evict": {"E1": "mark", "E2": "check leases", "E3": "rename to trash", "E4": "unlink"},
+    "collect": {"G1": "condemn", "G2": "claim", "G3": "delete", "G4": "forget"},
     "train": {
         "T1": "consume",
         "T2": "device claimed",

@@ -43,6 +43,7 @@ _BY_STATUS: dict[int, type[MillraceError]] = {
     403: Forbidden,
     404: NotFound,
     409: Conflict,
+    410: NotFound,
     413: TooLarge,
     422: Invalid,
     429: Exhausted,

@@ -16,6 +16,7 @@ from millrace_sdk import placing
 
 if TYPE_CHECKING:
     from millrace.datasets.ancestor import Ancestor
+    from millrace.datasets.lake_verify import LakeResult
     from millrace.datasets.landing import FillResult
     from millrace.datasets.manifest import Manifest, ManifestDiff
     from millrace.datasets.progress import ProgressCallback
@@ -135,9 +136,19 @@ class WorkingCopy:
     async def sync(self, message: str, *, progress: ProgressCallback | None = None, skip: Skip | None = None) -> Synced:
         """Push what the lake does not have and commit the folder as it is, but for what `skip` leaves out.
 
+        What the lake lost since it was asked for, to garbage collection, is pushed again, once.
+
         Raises:
             Conflict: somebody else committed meanwhile.
         """
+        try:
+            return await self._sync(message, progress, skip)
+        except Invalid as error:
+            if "missing" not in error.context:
+                raise
+            return await self._sync(message, progress, skip)
+
+    async def _sync(self, message: str, progress: ProgressCallback | None, skip: Skip | None) -> Synced:
         from millrace.datasets.push import push
         from millrace.datasets.statcache import StatCache
 
@@ -225,6 +236,20 @@ class WorkingCopy:
         from millrace.datasets.verify import verify_tree
 
         return await asyncio.to_thread(verify_tree, folder, await self.manifest(ref))
+
+    async def verify_lake(self, ref: str | int, *, progress: ProgressCallback | None = None) -> LakeResult:
+        """Read a version in the lake byte by byte."""
+        from millrace.datasets.keys import pack_key
+        from millrace.datasets.lake_verify import verify_lake
+
+        version = await self._catalog.version(self.config.dataset, ref)
+        manifest = await self.manifest(version["version"])
+        store = self._store(version["version"])
+        store.expect(pack_key(self.config.project, pack.id) for pack in manifest.packs)
+        try:
+            return await verify_lake(store, manifest, project=self.config.project, progress=progress)
+        finally:
+            await store.aclose()
 
     async def pull(
         self,

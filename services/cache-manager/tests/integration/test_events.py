@@ -10,7 +10,7 @@ import pytest
 from cache_manager.entrypoints.bus import subscriptions
 from cache_manager.settings import Prefetch
 from millrace.clock import SystemClock
-from millrace.events import CacheRequested, DatasetCommitted, build
+from millrace.events import CacheRequested, DatasetCommitted, DatasetRemoved, build
 from millrace.events.envelope import AnyEvent
 
 pytestmark = pytest.mark.servers
@@ -101,3 +101,21 @@ async def test_prefetched_datasets_are_cached_on_commit(lab: Any) -> None:
     )
     await deliver(manager, other, (Prefetch(dataset="digits", site="nfs-a"),))
     await lab.until_state(manager, lab.key(version), "READY")
+
+
+@pytest.mark.parametrize("whole", [False, True])
+async def test_copies_of_what_was_removed_go(lab: Any, whole: bool) -> None:
+    manager = await lab.manager()
+    versions = [await lab.version(number, files=5) for number in (1, 2)]
+    for version in versions:
+        await deliver(manager, requested(version))
+        await lab.until_state(manager, lab.key(version), "READY")
+    first, second = versions
+    data = DatasetRemoved(dataset="digits", version=None if whole else 1, commit=None if whole else first.commit)
+    event = build(
+        data, source="/millrace/catalog", subject="digits", project="default", sequence=3, clock=SystemClock()
+    )
+    for _ in range(3):
+        await deliver(manager, event)
+    await lab.until_state(manager, lab.key(first), "ABSENT")
+    await lab.until_state(manager, lab.key(second), "ABSENT" if whole else "READY")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import timedelta
 
 import httpx
 from fastapi import FastAPI
@@ -111,6 +112,7 @@ def assemble(settings: CatalogSettings, shared: SharedSettings, store: S3ObjectS
         services=HttpServices(neighbours(shared), http),
         environment=shared.environment,
         pepper=pepper,
+        collection_grace=timedelta(hours=settings.gc_grace_hours),
         webhook_origins=settings.webhook_origins,
         forget_tokens=authenticator.forget,
     )
@@ -127,6 +129,7 @@ def run_in(runtime: Runtime, parts: Parts) -> None:
     numbers = runtime.add_reconciler(jobs.numbers(parts.catalog))
     runtime.add_reconciler(jobs.chain(parts.catalog))
     runtime.add_reconciler(jobs.projections(parts.catalog))
+    runtime.add_reconciler(jobs.garbage(parts.catalog, settle=parts.settings.gc_settle_seconds))
     runtime.add_reconciler(jobs.token_uses(parts.catalog, parts.authenticator.used))
     runtime.add_task("relay", start.relay)
     runtime.add_check("start", start.check)

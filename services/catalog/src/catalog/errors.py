@@ -17,6 +17,38 @@ class VersionNotFound(NotFound):
     code = "version-not-found"
 
 
+class VersionRemoved(NotFound):
+    """The version was removed; its number stays taken."""
+
+    code = "version-removed"
+    title = "Removed"
+    status = 410
+
+
+class StillTheHead(Conflict):
+    """The head of a dataset cannot be removed without the dataset."""
+
+    code = "still-the-head"
+
+
+class VersionInUse(Conflict):
+    """Runs, models or other versions rest on the version."""
+
+    code = "version-in-use"
+
+
+class NameTaken(Conflict):
+    """What was removed cannot come back: its name is used again, or its bytes may be gone."""
+
+    code = "name-taken"
+
+
+class CollectionBusy(Conflict):
+    """The garbage collection has gone too far for what was asked."""
+
+    code = "collection-busy"
+
+
 class AmbiguousVersion(Invalid):
     """The commit prefix fits more than one version."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from catalog.application.sweeping import SHORTEST_SETTLE
 from millrace.errors import Invalid
 from millrace.settings import ServiceSettings, read_secret
 
@@ -24,6 +25,16 @@ class CatalogSettings(ServiceSettings):
     bootstrap_file: Path | None = Field(default=None, description="JSON list of the installation's own tokens")
     webhook_origins: tuple[str, ...] = Field(
         default=(), description="origins that may subscribe `POST /v1/events` as a webhook (Event Grid)"
+    )
+
+    gc_grace_hours: float = Field(
+        default=48.0, ge=0.0, le=8_760.0, description="how long what was removed or never committed is kept at least"
+    )
+    gc_settle_seconds: float = Field(
+        default=3_600.0,
+        ge=SHORTEST_SETTLE,
+        le=604_800.0,
+        description="how long an object stays condemned before it is swept; longer than any transaction may last",
     )
 
     @property

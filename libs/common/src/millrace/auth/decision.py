@@ -37,7 +37,16 @@ _READ = frozenset(
 _CONTRIBUTE = _READ | {"datasets:write", "cache:write", "events:write", "labels:write", "endpoints:infer"}
 _TRAIN = _CONTRIBUTE | {"cache:pin", "runs:write", "queue:write"}
 _DEPLOY = _TRAIN | {"models:promote", "deployments:write", "policies:write", "endpoints:probe"}
-_ADMIN = _DEPLOY | {"audit:read", "dlq:read", "dlq:write", "fsck:read", "sites:write", "tokens:write", "models:write"}
+_ADMIN = _DEPLOY | {
+    "audit:read",
+    "datasets:delete",
+    "dlq:read",
+    "dlq:write",
+    "fsck:read",
+    "models:write",
+    "sites:write",
+    "tokens:write",
+}
 
 ROLES: MappingProxyType[str, frozenset[str]] = MappingProxyType(
     {

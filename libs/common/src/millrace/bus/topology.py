@@ -153,6 +153,8 @@ SERVICES: dict[str, Service] = {
     "catalog": Service(
         facts=(
             "dataset.committed",
+            "dataset.removed",
+            "dataset.restored",
             "cache.requested",
             "training.requested",
             "model.registered",
@@ -176,7 +178,7 @@ SERVICES: dict[str, Service] = {
     ),
     "cache-manager": Service(
         facts=("cache.ready", "cache.failed", "cache.evicted", "cache.repaired"),
-        consumes=("cache.requested", "dataset.committed", "training.requested"),
+        consumes=("cache.requested", "dataset.committed", "dataset.removed", "training.requested"),
         publishes=("job.cache-manager.>", "tlm.progress.>", "tlm.logs.>"),
     ),
     "trainer": Service(

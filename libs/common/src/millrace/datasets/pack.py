@@ -7,6 +7,8 @@
 Blobs lie back to back from offset 0, so offsets follow from lengths. A pack's id is the BLAKE3 of its trailer, which
 covers the index by digest, which covers every blob by its own: the id is known before a byte is read, once the blobs'
 digests and sizes are, and that is what makes a broken push resume without repeating packs.
+
+A blob's flags say what it is: 0 a file's bytes, 1 a part of a manifest's spare copy (see `spare`).
 """
 
 from __future__ import annotations
@@ -25,19 +27,23 @@ VERSION = 1
 TRAILER = struct.Struct("<8sHHIQQ32s")
 RECORD = struct.Struct("<32sQI")
 
+SPARE = 1
+"""Flag of a blob that is a part of a manifest's spare copy."""
+
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """One blob of a pack: raw BLAKE3 digest, place and length in bytes. Flags are 0 in version 1."""
+    """One blob of a pack: raw BLAKE3 digest, place and length in bytes, and what it is."""
 
     digest: bytes
     offset: int
     length: int
+    flags: int = 0
 
 
-def footer(blobs: Sequence[tuple[bytes, int]]) -> bytes:
-    """Return index and trailer for blobs given as (digest, length) in their order."""
-    index = b"".join(RECORD.pack(digest, length, 0) for digest, length in blobs)
+def footer(blobs: Sequence[tuple[bytes, int]], *, flags: int = 0) -> bytes:
+    """Return index and trailer for blobs given as (digest, length) in their order, all of one kind."""
+    index = b"".join(RECORD.pack(digest, length, flags) for digest, length in blobs)
     place = sum(length for _, length in blobs)
     return index + TRAILER.pack(MAGIC, VERSION, 0, len(blobs), place, 0, blake3(index).digest())
 
@@ -93,11 +99,11 @@ def parse_index(end: bytes, size: int, *, expect: str | None = None) -> list[Blo
 def _records(index: bytes) -> Iterator[Blob]:
     offset = 0
     for digest, length, flags in RECORD.iter_unpack(index):
-        if flags:
+        if flags not in {0, SPARE}:
             raise Invalid(f"a blob with flags {flags:#x} is newer than this program")
         if length > PACK_MAX:
             raise Corrupt("a blob is longer than any pack")
-        yield Blob(digest, offset, length)
+        yield Blob(digest, offset, length, flags)
         offset += length
 
 

@@ -47,7 +47,8 @@ async def rebuild_index(
     async def one(info: ObjectInfo) -> None:
         async with room:
             pack = parse_object_key(info.key)[2]
-            for blob in await pack_blobs(store, project, pack, info.size):
+            files = (blob for blob in await pack_blobs(store, project, pack, info.size) if not blob.flags)
+            for blob in files:
                 found.setdefault((blob.digest, blob.length), Location(PackRef(pack, info.size), blob.offset, ()))
 
     infos = [info async for info in _infos(store, project, packs)]

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from millrace.datasets.commit import Commit
-from millrace.datasets.keys import commit_key, manifest_key
+from millrace.datasets.keys import commit_key, manifest_key, pack_key
 from millrace.datasets.limits import MAX_COMMIT, MAX_MANIFEST
 from millrace.datasets.manifest import Manifest
+from millrace.datasets.spare import spare_packs
 from millrace.errors import Invalid, NotFound
 from millrace.objects.port import ObjectStore
 
 
 async def save_manifest(store: ObjectStore, project: str, manifest: Manifest) -> str:
-    """Store a manifest and return its id; "already there" is success."""
-    await store.put(manifest_key(project, manifest.id), manifest.to_bytes(), create_only=True)
+    """Store a manifest, and a spare copy of it in packs, and return its id; "already there" is success."""
+    data = manifest.to_bytes()
+    await asyncio.gather(
+        store.put(manifest_key(project, manifest.id), data, create_only=True),
+        *(store.put(pack_key(project, pack), body, create_only=True) for pack, body in spare_packs(manifest.id, data)),
+    )
     return manifest.id
 
 

@@ -1,7 +1,16 @@
 """The contracts: one envelope, one file of payloads per aggregate, one registry."""
 
 from millrace.events.cache import CacheEvicted, CacheFailed, CacheReady, CacheRepaired, CacheRequested
-from millrace.events.datasets import DataLanded, DatasetCommitted, IngestCompleted, IngestFailed, IngestStarted, Lineage
+from millrace.events.datasets import (
+    DataLanded,
+    DatasetCommitted,
+    DatasetRemoved,
+    DatasetRestored,
+    IngestCompleted,
+    IngestFailed,
+    IngestStarted,
+    Lineage,
+)
 from millrace.events.deployments import (
     DeploymentFailed,
     DeploymentReady,
@@ -46,6 +55,8 @@ __all__ = [
     "CacheRequested",
     "DataLanded",
     "DatasetCommitted",
+    "DatasetRemoved",
+    "DatasetRestored",
     "DeploymentFailed",
     "DeploymentReady",
     "DeploymentRequested",

@@ -52,6 +52,30 @@ class DatasetCommitted(EventData):
     lineage: Lineage = Lineage()
 
 
+class DatasetRemoved(EventData):
+    """A dataset version, or a whole dataset where no version is named, is not to be had any more.
+
+    Its bytes stay in the lake until garbage collection, so that the removal can be taken back for a while.
+    """
+
+    TYPE: ClassVar[str] = "dataset.removed"
+
+    dataset: ResourceName
+    version: int | None = Field(default=None, ge=1)
+    commit: Digest | None = None
+    reason: Text = ""
+
+
+class DatasetRestored(EventData):
+    """What was removed is to be had again."""
+
+    TYPE: ClassVar[str] = "dataset.restored"
+
+    dataset: ResourceName
+    version: int | None = Field(default=None, ge=1)
+    commit: Digest | None = None
+
+
 class DataLanded(EventData):
     """New data lies somewhere and wants to become a dataset version. Outside systems send this one."""
 

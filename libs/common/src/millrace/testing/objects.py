@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from millrace.clock import SystemClock
 from millrace.errors import Invalid, NotFound
 from millrace.objects.port import Method, ObjectInfo, check_key
 from millrace.objects.ranges import coalesce, slices
 
 
 class InMemoryObjectStore:
-    """`ObjectStore` on a dictionary. `requests` counts calls per method, for tests that prove what was not fetched."""
+    """`ObjectStore` on a dictionary. `requests` counts calls per method, for tests that prove what was not fetched.
+
+    `modified` says when an object was written; tests may set it.
+    """
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self.modified: dict[str, datetime] = {}
         self.requests: dict[str, int] = {"put": 0, "get": 0, "range": 0, "head": 0, "list": 0, "delete": 0}
 
     async def put(self, key: str, data: bytes | bytearray | memoryview, *, create_only: bool = False) -> bool:
@@ -24,6 +29,7 @@ class InMemoryObjectStore:
         if create_only and key in self.objects:
             return False
         self.objects[key] = bytes(data)
+        self.modified[key] = SystemClock().now()
         return True
 
     async def get(self, key: str) -> bytes:
@@ -50,14 +56,14 @@ class InMemoryObjectStore:
         check_key(key)
         self.requests["head"] += 1
         data = self.objects.get(key)
-        return None if data is None else ObjectInfo(key=key, size=len(data))
+        return None if data is None else ObjectInfo(key=key, size=len(data), modified=self.modified.get(key))
 
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         """Yield the objects below a prefix in key order; see the port."""
         self.requests["list"] += 1
         for key in sorted(self.objects, key=str.encode):
             if key.startswith(prefix):
-                yield ObjectInfo(key=key, size=len(self.objects[key]))
+                yield ObjectInfo(key=key, size=len(self.objects[key]), modified=self.modified.get(key))
 
     async def delete(self, key: str) -> None:
         """Remove an object; see the port."""

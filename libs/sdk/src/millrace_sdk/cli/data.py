@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from millrace.errors import Corrupt, Invalid, NotFound
+from millrace.errors import Invalid, NotFound
 from millrace_sdk import folder, pointer
-from millrace_sdk.cli import ingest, records
+from millrace_sdk.cli import data_upkeep, ingest, records
 from millrace_sdk.cli.common import DEFAULT, AsJson, Project, catalog, split_ref
 from millrace_sdk.cli.output import print_json, print_table, progress, report, say, size
 from millrace_sdk.folder import Config, Plan
@@ -35,6 +35,7 @@ Exclude = Annotated[
 HERE = Path()
 ingest.register(app)
 records.register(app)
+data_upkeep.register(app)
 
 
 @app.command("init")
@@ -257,24 +258,3 @@ def _follow(pointers: list[Path], *, force: bool, as_json: bool) -> None:
             say(f"{pointer.target_of(path)} is {found.dataset}@{done['version']}: {what}")
     if as_json:
         print_json(results)
-
-
-@app.command("verify")
-def verify(
-    ref: Ref,
-    target: Annotated[Path, typer.Argument(exists=True, file_okay=False)],
-    project: Project = DEFAULT,
-    as_json: AsJson = False,
-) -> None:
-    """Read a folder byte by byte and compare it with a version; exit 1 if it differs."""
-    name, version = split_ref(ref)
-    found = folder.run(HERE, Config(name, project), lambda copy: copy.verify(version, target.absolute()))
-    if as_json:
-        print_json({"missing": found.missing, "extra": found.extra, "damaged": found.damaged, "clean": found.clean})
-    else:
-        for word, paths in {"missing": found.missing, "extra": found.extra, "damaged": found.damaged}.items():
-            for path in paths:
-                typer.echo(f"{word} {path}")
-    if not found.clean:
-        raise Corrupt(f"{target} is not {name}@{version}")
-    say(f"{found.files} files are what {name}@{version} says")

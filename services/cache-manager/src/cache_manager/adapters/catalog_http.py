@@ -31,8 +31,8 @@ class HttpCatalog:
             )
         except httpx.HTTPError as error:
             raise Unavailable(f"the catalog cannot be asked: {type(error).__name__}") from None
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            raise NotFound(f"the catalog knows no version {reference} of dataset {dataset}")
+        if answer.status_code in {httpx.codes.NOT_FOUND, httpx.codes.GONE}:
+            raise NotFound(f"the catalog has no version {reference} of dataset {dataset}")
         if answer.status_code != httpx.codes.OK:
             raise Unavailable(f"the catalog answered {answer.status_code}")
         body = answer.json()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from cache_manager.application.forgetting import forget_removed
 from cache_manager.application.ports import Unit
 from cache_manager.application.prefetching import prefetch_commit, prefetch_run
 from cache_manager.application.requests import RequestCache, request_cache
@@ -12,7 +13,7 @@ from cache_manager.domain.prefetch import Prefetch as Rule
 from cache_manager.settings import Prefetch
 from millrace.bus import Subscription
 from millrace.clock import Clock
-from millrace.events import CacheRequested, DatasetCommitted, TrainingRequested, encode
+from millrace.events import CacheRequested, DatasetCommitted, DatasetRemoved, TrainingRequested, encode
 from millrace.events.envelope import AnyEvent
 
 
@@ -43,6 +44,13 @@ def subscriptions(clock: Clock, kick: Callable[[], None], prefetch: Sequence[Pre
         if await prefetch_commit(wish, of_settings, uow=uow, clock=clock):
             uow.after_commit(kick)
 
+    async def on_dataset_removed(event: AnyEvent, uow: Unit) -> None:
+        """Wish the copies of what was removed away; they go when nothing reads them."""
+        data: DatasetRemoved = event.data
+        asked = Asked(id=event.id)
+        if await forget_removed(event.project, data, asked=asked, cause=cause_of(event), uow=uow, clock=clock):
+            uow.after_commit(kick)
+
     async def on_training_requested(event: AnyEvent, uow: Unit) -> None:
         """Wish a run's version present where it will run, if a rule says so: the queue may be long."""
         data: TrainingRequested = event.data
@@ -52,6 +60,7 @@ def subscriptions(clock: Clock, kick: Callable[[], None], prefetch: Sequence[Pre
     return [
         Subscription("cache-manager-on-cache-requested", CacheRequested, on_cache_requested),
         Subscription("cache-manager-on-dataset-committed", DatasetCommitted, on_dataset_committed),
+        Subscription("cache-manager-on-dataset-removed", DatasetRemoved, on_dataset_removed),
         Subscription("cache-manager-on-training-requested", TrainingRequested, on_training_requested),
     ]
 

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Literal
 
 from blake3 import blake3
 
 from catalog.application.lake import CommitDraft, Contents, ObjectKind, RecordCount
+from catalog.domain.collections import LakeKind, StoredObject
 from catalog.errors import ObjectMissing, RecordsMismatch
 from millrace.datasets.commit import Commit
-from millrace.datasets.keys import object_key
+from millrace.datasets.keys import KINDS, check_digest, check_project, object_key
 from millrace.datasets.manifest import Manifest
+from millrace.datasets.spare import Spares, spare_packs
 from millrace.datasets.stored import load_commit, load_manifest, save_commit
 from millrace.errors import Corrupt, Invalid, NotFound
 from millrace.events import Lineage
 from millrace.objects import ObjectStore
 from millrace.records import Record
-from millrace.records.stored import load_records
+from millrace.records.stored import load_records, records_key
 from millrace.records.table import RecordTable
 
 PRESIGNED_FOR = timedelta(minutes=15)
 MAX_PARALLEL = 16
+LAKE_KINDS: tuple[LakeKind, ...] = (*KINDS, "records")
 REMEMBERED = 64
 REMEMBERED_TABLES = 4
 REMEMBERED_TABLE_BYTES = 64 * 1024 * 1024
@@ -101,19 +106,7 @@ class ObjectStoreLake:
 
     async def write_commit(self, project: str, draft: CommitDraft) -> str:
         """Write the commit object and return its id."""
-        commit = Commit(
-            parents=draft.parents,
-            root=draft.tree_root,
-            manifest=draft.manifest,
-            files=draft.files,
-            bytes=draft.bytes,
-            author=draft.author,
-            message=draft.message,
-            time=draft.at,
-            lineage=Lineage.model_validate(draft.lineage),
-            records=draft.records,
-        )
-        return await save_commit(self._store, project, commit)
+        return await save_commit(self._store, project, _commit(draft))
 
     async def commit_is_whole(self, project: str, commit: str) -> bool:
         """Return whether the commit object is there and its bytes match its id."""
@@ -123,9 +116,59 @@ class ObjectStoreLake:
             return False
         return True
 
+    async def manifest_is_whole(self, project: str, manifest: str) -> bool:
+        """Return whether a manifest is there and its bytes match its id."""
+        try:
+            await load_manifest(self._store, project, manifest)
+        except (NotFound, Corrupt, Invalid):
+            return False
+        return True
+
+    async def rebuild_manifests(self, project: str, manifests: list[str]) -> list[str]:
+        """Write manifests again from their spare copies in packs; return those that could be."""
+        spares = Spares(self._store, check_project(project))
+        await spares.scan()
+        made = []
+        for manifest in manifests:
+            data = await spares.read(manifest)
+            if data is not None:
+                await self._store.put(object_key(project, "manifests", manifest), data)
+                made.append(manifest)
+        return made
+
+    async def rebuild_commit(self, project: str, commit: str, draft: CommitDraft) -> bool:
+        """Write a commit object again if the draft gives just that one."""
+        made = _commit(draft)
+        if made.id != commit:
+            return False
+        await self._store.put(object_key(project, "commits", commit), made.to_bytes())
+        return True
+
     async def presign(self, method: Literal["GET", "PUT"], project: str, kind: ObjectKind, object_id: str) -> str:
         """Return a URL that allows `method` on one object for 15 minutes."""
         return await self._store.presign(method, object_key(project, kind, object_id), expires=PRESIGNED_FOR)
+
+    async def objects_of(self, project: str, manifest: str) -> set[tuple[LakeKind, str]]:
+        """Return (kind, id) of a manifest and of all that it needs."""
+        try:
+            loaded = await load_manifest(self._store, project, manifest)
+        except NotFound:
+            raise ObjectMissing("the manifest is not in the lake", missing=[manifest]) from None
+        return await asyncio.to_thread(_needs, loaded)
+
+    async def objects(self, project: str) -> AsyncIterator[StoredObject]:
+        """Yield every object of the project's datasets."""
+        for kind in LAKE_KINDS:
+            async for info in self._store.list(f"{check_project(project)}/{kind}/"):
+                object_id = info.key.rpartition("/")[2]
+                with contextlib.suppress(Invalid):
+                    if _key(project, kind, object_id) == info.key:
+                        yield StoredObject(kind, object_id, info.size, info.modified)
+
+    async def delete(self, project: str, kind: LakeKind, object_id: str) -> None:
+        """Remove an object; a missing one is no error."""
+        async with self._limit:
+            await self._store.delete(_key(project, kind, object_id))
 
     async def size_of(self, key: str) -> int | None:
         """Return the size of an object, or None if it is not there."""
@@ -138,6 +181,35 @@ class ObjectStoreLake:
         return await asyncio.to_thread(lambda: blake3(data).hexdigest())
 
 
+def _commit(draft: CommitDraft) -> Commit:
+    return Commit(
+        parents=draft.parents,
+        root=draft.tree_root,
+        manifest=draft.manifest,
+        files=draft.files,
+        bytes=draft.bytes,
+        author=draft.author,
+        message=draft.message,
+        time=draft.at,
+        lineage=Lineage.model_validate(draft.lineage),
+        records=draft.records,
+    )
+
+
+def _key(project: str, kind: LakeKind, object_id: str) -> str:
+    if kind == "records":
+        return records_key(project, check_digest(object_id))
+    return object_key(project, kind, object_id)
+
+
+def _needs(manifest: Manifest) -> set[tuple[LakeKind, str]]:
+    needs: set[tuple[LakeKind, str]] = {("manifests", manifest.id)}
+    needs |= {("packs", pack.id) for pack in manifest.packs}
+    needs |= {("packs", pack) for pack, _ in spare_packs(manifest.id, manifest.to_bytes())}
+    needs |= {("chunks", chunk) for chunk in manifest.chunk_ids()}
+    return needs
+
+
 def _contents(manifest: Manifest) -> Contents:
     return Contents(
         tree_root=manifest.tree_root,
@@ -145,4 +217,5 @@ def _contents(manifest: Manifest) -> Contents:
         bytes=manifest.bytes,
         packs=tuple(pack.id for pack in manifest.packs),
         chunks=tuple(sorted(manifest.chunk_ids())),
+        spares=tuple(pack for pack, _ in spare_packs(manifest.id, manifest.to_bytes())),
     )

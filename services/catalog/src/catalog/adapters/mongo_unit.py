@@ -8,6 +8,7 @@ from catalog.adapters.codec import Codec
 from catalog.adapters.mongo import Counters, MongoRepository
 from catalog.adapters.mongo_progress import MongoLogLines, MongoPoints
 from catalog.application.projections.receive import log_row
+from catalog.domain.collections import Collection, Condemned
 from catalog.domain.datasets import Dataset, Version
 from catalog.domain.deployments import Deployment
 from catalog.domain.models import Model, ModelVersion
@@ -35,6 +36,8 @@ AUDIT = Codec(AuditRow, plain=True)
 DEAD_LETTERS = Codec(DeadLetter)
 EDGES = Codec(Edge)
 ANSWERS = Codec(Answer)
+COLLECTIONS = Codec(Collection)
+CONDEMNED = Codec(Condemned)
 
 
 class MongoDocuments:
@@ -56,6 +59,8 @@ class MongoDocuments:
         self.dead_letters = MongoRepository(database["dead_letters"], DEAD_LETTERS, session)
         self.edges = MongoRepository(database["edges"], EDGES, session)
         self.answers = MongoRepository(database["answers"], ANSWERS, session)
+        self.collections = MongoRepository(database["collections"], COLLECTIONS, session)
+        self.condemned = MongoRepository(database["condemned"], CONDEMNED, session)
         self.points = MongoPoints(database["metrics"], session)
         self.lines = MongoLogLines(database["run_logs"], session)
         self._counters = Counters(database["counters"], session)

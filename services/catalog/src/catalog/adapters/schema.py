@@ -53,6 +53,8 @@ INDEXES: dict[str, list[IndexModel]] = {
     "dead_letters": [_index("project", "state", "_id")],
     "edges": [_index("project", "source"), _index("project", "target")],
     "answers": [_index("created_at", expireAfterSeconds=ANSWER_SECONDS)],
+    "collections": [_index("project")],
+    "condemned": [_index("project", "state", "_id")],
     "metrics": [_index("run", "key", "step", unique=True)],
     "run_logs": [_index("run", "fence", "offset", unique=True)],
 }
@@ -68,5 +70,8 @@ async def create_schema(database: Database) -> None:
         )
 
 
-MIGRATIONS = (Migration(1, "collections and indexes", create_schema),)
+MIGRATIONS = (
+    Migration(1, "collections and indexes", create_schema),
+    Migration(2, "garbage collections and what they condemn", create_schema),
+)
 """Numbered, run once each, at start, under a lease."""

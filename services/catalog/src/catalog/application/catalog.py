@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Protocol
 
 from catalog.application.files import Files
@@ -53,6 +54,7 @@ class Catalog:
     services: Services
     environment: str
     pepper: bytes
+    collection_grace: timedelta = timedelta(hours=48)
     webhook_origins: tuple[str, ...] = ()
     numbered: Bell = field(default_factory=Bell)
     forget_tokens: Callable[[], None] = lambda: None

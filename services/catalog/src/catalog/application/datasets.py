@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from catalog.application import views
 from catalog.application.caller import Caller, Reply, answered, fingerprint, once
 from catalog.application.causes import cause_of
+from catalog.application.collecting import ObjectName, spare
 from catalog.application.lake import CommitDraft, Contents, Lake
 from catalog.application.ports import Documents, Transact, Unit
+from catalog.application.versions import find_dataset
 from catalog.domain.datasets import Dataset, Version, dataset_id, version_id
 from catalog.domain.records import edge
-from catalog.errors import ContentMismatch, DatasetNotFound, ObjectMissing
+from catalog.errors import ContentMismatch, ObjectMissing
 from millrace.clock import Clock
 from millrace.events import DatasetCommitted, Lineage
 from millrace.failpoints import fp
@@ -34,6 +37,11 @@ async def describe_dataset(name: str, description: str, caller: Caller, *, uow: 
         )
         await uow.datasets.add(dataset)
         uow.audit(caller.principal, "dataset.create", f"dataset:{name}", caller.project, {})
+        return Reply(201, views.dataset(dataset))
+    if dataset.removed is not None:
+        revived = dataset.revive(description=description, by=caller.principal, at=clock.now())
+        dataset = await uow.datasets.save(revived)
+        uow.audit(caller.principal, "dataset.create", f"dataset:{name}", caller.project, {"again": True})
         return Reply(201, views.dataset(dataset))
     if dataset.description != description:
         dataset = await uow.datasets.save(replace(dataset, description=description))
@@ -68,9 +76,7 @@ async def commit_dataset(
     mark = _mark(cmd)
     if (stored := await answered(documents, caller, mark)) is not None:
         return stored
-    dataset = await documents.datasets.get(dataset_id(caller.project, cmd.dataset))
-    if dataset is None:
-        raise DatasetNotFound(f"no dataset {cmd.dataset}", hint=f"PUT /v1/datasets/{cmd.dataset} makes it")
+    dataset = await find_dataset(caller.project, cmd.dataset, documents=documents)
     if (same := await _same_tree(documents, dataset, cmd)) is not None:
         return same
     dataset.advance(parent=cmd.parent, commit="", tree_root=cmd.tree_root)  # refuses early what can't win
@@ -106,10 +112,15 @@ def _draft(cmd: CommitDataset, caller: Caller, clock: Clock) -> CommitDraft:
         bytes=cmd.bytes,
         author=caller.principal,
         message=cmd.message,
-        at=clock.now(),
+        at=_to_milliseconds(clock.now()),
         lineage=cmd.lineage,
         records=cmd.records,
     )
+
+
+def _to_milliseconds(moment: datetime) -> datetime:
+    """Return what MongoDB keeps of a time, so that the commit object can be written again from what it remembers."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 async def _same_tree(documents: Documents, dataset: Dataset, cmd: CommitDataset) -> Reply | None:
@@ -154,11 +165,10 @@ async def _packs_of(documents: Documents, project: str, cmd: CommitDataset) -> s
 async def _advance(
     cmd: CommitDataset, caller: Caller, commit: str, draft: CommitDraft, contents: Contents, *, uow: Unit
 ) -> Reply:
-    dataset = await uow.datasets.get(dataset_id(caller.project, cmd.dataset))
-    if dataset is None:
-        raise DatasetNotFound(f"no dataset {cmd.dataset}")
+    dataset = await find_dataset(caller.project, cmd.dataset, documents=uow)
     if (same := await _same_tree(uow, dataset, cmd)) is not None:
         return same
+    await spare(caller.project, _needs(cmd, commit, contents), uow=uow)
     moved = await uow.datasets.save(dataset.advance(parent=cmd.parent, commit=commit, tree_root=cmd.tree_root))
     assert moved.head is not None  # noqa: S101 - `advance` sets it; assertions stay on in production
     version = Version(
@@ -187,6 +197,13 @@ async def _advance(
         caller.principal, "dataset.commit", resource, caller.project, {"commit": commit, "correlation": correlation}
     )
     return Reply(201, views.version(version))
+
+
+def _needs(cmd: CommitDataset, commit: str, contents: Contents) -> set[ObjectName]:
+    needs: set[ObjectName] = {("manifests", cmd.manifest), ("commits", commit)}
+    needs |= {("packs", pack) for pack in (*contents.packs, *contents.spares)}
+    needs |= {("chunks", chunk) for chunk in contents.chunks}
+    return needs | ({("records", cmd.records)} if cmd.records else set())
 
 
 async def _announce(version: Version, caller: Caller, uow: Unit) -> str:

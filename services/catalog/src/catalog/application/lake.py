@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from catalog.domain.collections import LakeKind, StoredObject
 from millrace.records import Record
 
 ObjectKind = Literal["packs", "chunks", "manifests", "commits"]
@@ -13,13 +15,14 @@ ObjectKind = Literal["packs", "chunks", "manifests", "commits"]
 
 @dataclass(frozen=True)
 class Contents:
-    """What a manifest says when it is read."""
+    """What a manifest says when it is read; `spares` are the packs of its spare copy, which may not be there."""
 
     tree_root: str
     files: int
     bytes: int
     packs: tuple[str, ...]
     chunks: tuple[str, ...]
+    spares: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,29 @@ class Lake(Protocol):
     async def commit_is_whole(self, project: str, commit: str) -> bool:
         """Return whether the commit object is there and its bytes match its id."""
 
+    async def manifest_is_whole(self, project: str, manifest: str) -> bool:
+        """Return whether a manifest is there and its bytes match its id."""
+
+    async def rebuild_manifests(self, project: str, manifests: list[str]) -> list[str]:
+        """Write manifests again from their spare copies in packs; return those that could be."""
+
+    async def rebuild_commit(self, project: str, commit: str, draft: CommitDraft) -> bool:
+        """Write a commit object again if the draft gives just that one."""
+
     async def presign(self, method: Literal["GET", "PUT"], project: str, kind: ObjectKind, object_id: str) -> str:
         """Return a URL that allows `method` on one object for 15 minutes."""
+
+    async def objects_of(self, project: str, manifest: str) -> set[tuple[LakeKind, str]]:
+        """Return (kind, id) of a manifest and of all that it needs, its spare copy included.
+
+        Raises ObjectMissing, Corrupt.
+        """
+
+    def objects(self, project: str) -> AsyncIterator[StoredObject]:
+        """Yield every object of the project's datasets. What is not named as ours is left out."""
+
+    async def delete(self, project: str, kind: LakeKind, object_id: str) -> None:
+        """Remove an object; a missing one is no error."""
 
     async def size_of(self, key: str) -> int | None:
         """Return the size in bytes of an object by key, or None if it is not there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar
 
+from catalog.domain.collections import Collection, Condemned
 from catalog.domain.datasets import Dataset, Version
 from catalog.domain.deployments import Deployment
 from catalog.domain.entity import Entity
@@ -146,6 +147,14 @@ class Documents(Protocol):
     @property
     def answers(self) -> Repository[Answer]:
         """Answers under idempotency keys."""
+
+    @property
+    def collections(self) -> Repository[Collection]:
+        """Garbage collections, one a project."""
+
+    @property
+    def condemned(self) -> Repository[Condemned]:
+        """Objects of the lake that no version needs."""
 
     @property
     def points(self) -> Points:

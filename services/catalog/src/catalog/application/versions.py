@@ -9,7 +9,7 @@ from catalog.application.caller import Caller
 from catalog.application.lake import Lake, ObjectKind
 from catalog.application.ports import Documents
 from catalog.domain.datasets import Dataset, Version, dataset_id, parse_reference, version_id
-from catalog.errors import AmbiguousVersion, DatasetNotFound, VersionNotFound
+from catalog.errors import AmbiguousVersion, DatasetNotFound, VersionNotFound, VersionRemoved
 from millrace.errors import NotFound
 
 MAX_PARALLEL = 16
@@ -19,11 +19,17 @@ async def find_dataset(project: str, name: str, *, documents: Documents) -> Data
     """Return a dataset.
 
     Raises:
-        DatasetNotFound: there is none of that name in the project.
+        DatasetNotFound: there is none of that name in the project, or it was removed.
     """
     dataset = await documents.datasets.get(dataset_id(project, name))
     if dataset is None:
         raise DatasetNotFound(f"no dataset {name}")
+    if dataset.removed is not None:
+        raise DatasetNotFound(
+            f"dataset {name} was removed on {dataset.removed.at:%Y-%m-%d %H:%M} UTC by {dataset.removed.by}",
+            hint=f"`millrace data restore {name}` brings it back while its bytes are kept",
+            reason=dataset.removed.reason,
+        )
     return dataset
 
 
@@ -31,24 +37,43 @@ async def find_version(project: str, name: str, reference: str, *, documents: Do
     """Return the version that a number, a commit (prefix) or `latest` means.
 
     Raises:
-        VersionNotFound: there is none.
+        DatasetNotFound: there is no such dataset.
+        VersionNotFound: there is no such version.
+        VersionRemoved: it was removed.
         AmbiguousVersion: the prefix fits several.
     """
+    dataset = await find_dataset(project, name, documents=documents)
+    version = await any_version(dataset, reference, documents=documents)
+    if version.removed_at(dataset) is not None:
+        raise _removed(version)
+    return version
+
+
+def _removed(version: Version) -> VersionRemoved:
+    what = f"{version.dataset}@{version.version}"
+    if version.removed is None:
+        return VersionRemoved(f"{what} went with an earlier dataset of that name")
+    return VersionRemoved(
+        f"{what} was removed on {version.removed.at:%Y-%m-%d %H:%M} UTC by {version.removed.by}",
+        hint=f"`millrace data restore {what}` brings it back while its bytes are kept",
+        reason=version.removed.reason,
+    )
+
+
+async def any_version(dataset: Dataset, reference: str, *, documents: Documents) -> Version:
+    """Return the version that a reference means, removed or not; see `find_version`."""
     parsed = parse_reference(reference)
     if parsed.prefix is not None:
-        where = {"project": project, "dataset": name}
+        where = {"project": dataset.project, "dataset": dataset.name}
         found = await documents.versions.find(where, prefix=("commit", parsed.prefix), order="commit", limit=2)
         if len(found) > 1:
-            raise AmbiguousVersion(f"commit prefix {parsed.prefix} fits several versions of {name}")
+            raise AmbiguousVersion(f"commit prefix {parsed.prefix} fits several versions of {dataset.name}")
         version = found[0] if found else None
     else:
-        number = parsed.number
-        if number is None:
-            dataset = await find_dataset(project, name, documents=documents)
-            number = dataset.head.version if dataset.head else 0
-        version = await documents.versions.get(version_id(project, name, number))
+        number = parsed.number or (dataset.head.version if dataset.head else 0)
+        version = await documents.versions.get(version_id(dataset.project, dataset.name, number))
     if version is None:
-        raise VersionNotFound(f"no version {reference} of dataset {name}")
+        raise VersionNotFound(f"no version {reference} of dataset {dataset.name}")
     return version
 
 

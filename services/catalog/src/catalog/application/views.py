@@ -8,7 +8,8 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from catalog.domain.datasets import Dataset, Version
+from catalog.domain.collections import Collection, Garbage
+from catalog.domain.datasets import Dataset, Removal, Version
 from catalog.domain.deployments import Deployment, Desired
 from catalog.domain.metrics import LogLine, Point
 from catalog.domain.models import Model, ModelVersion
@@ -45,6 +46,7 @@ def dataset(item: Dataset) -> View:
         "name": item.name,
         "description": item.description,
         "head": asdict(item.head) if item.head else None,
+        "removed": removal(item.removed),
         "revision": item.revision,
         "created_by": item.created_by,
         "created_at": when(item.created_at),
@@ -69,6 +71,41 @@ def version(item: Version) -> View:
         "lineage": item.lineage,
         "records": item.records,
         "created_at": when(item.created_at),
+        "removed": removal(item.removed),
+    }
+
+
+def removal(item: Removal | None) -> View | None:
+    """Return who removed something, when and why."""
+    return {"at": when(item.at), "by": item.by, "reason": item.reason} if item else None
+
+
+def garbage(item: Garbage, cutoff: datetime) -> View:
+    """Return what a collection would take."""
+    return {
+        "cutoff": when(cutoff),
+        "kinds": {kind: asdict(tally) for kind, tally in sorted(item.by_kind().items())},
+        "objects": len(item.objects),
+        "bytes": sum(one.size for one in item.objects),
+        "kept": asdict(item.kept),
+        "too_young": asdict(item.young),
+    }
+
+
+def collection(item: Collection | None) -> View | None:
+    """Return how far a garbage collection is."""
+    if item is None:
+        return None
+    return {
+        "project": item.project,
+        "state": item.state,
+        "reason": item.reason,
+        "asked_by": item.asked_by,
+        "asked_at": when(item.asked_at),
+        "cutoff": when(item.cutoff),
+        "condemned": asdict(item.condemned),
+        "swept": asdict(item.swept),
+        "ended_at": when(item.ended_at),
     }
 
 

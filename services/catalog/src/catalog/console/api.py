@@ -25,6 +25,7 @@ _ERRORS: dict[int, type[MillraceError]] = {
     403: Forbidden,
     404: NotFound,
     409: Conflict,
+    410: NotFound,
     413: Invalid,
     429: Exhausted,
     502: Unavailable,

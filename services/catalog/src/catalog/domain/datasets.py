@@ -1,4 +1,7 @@
-"""Datasets and their versions: a head that only ever moves forward from the parent it was read at."""
+"""Datasets and their versions: a head that only ever moves forward from the parent it was read at.
+
+What is removed stays as a tombstone: numbers are never used twice, and lineage can still say what there was.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from catalog.domain.entity import Entity, key
-from catalog.errors import HeadMoved
+from catalog.errors import HeadMoved, StillTheHead
 from millrace.errors import Invalid
 
 PREFIX_LENGTH = 8
@@ -24,15 +27,31 @@ class Head:
     tree_root: str
 
 
+@dataclass(frozen=True)
+class Removal:
+    """Who took something away, when and why."""
+
+    at: datetime
+    by: str
+    reason: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dataset(Entity):
-    """A named line of versions."""
+    """A named line of versions.
+
+    `retired` is the last number of the dataset's earlier lives: it was removed, and its name used again. What was
+    removed with it went at `retired_at`.
+    """
 
     name: str
     description: str = ""
     head: Head | None = None
     created_by: str
     created_at: datetime
+    removed: Removal | None = None
+    retired: int = 0
+    retired_at: datetime | None = None
 
     def advance(self, *, parent: str | None, commit: str, tree_root: str) -> Dataset:
         """Return the dataset with its head one version further.
@@ -45,8 +64,35 @@ class Dataset(Entity):
             raise HeadMoved(
                 f"the head of {self.name} moved", hint="sync again on top of the new head", head=current, parent=parent
             )
-        number = self.head.version + 1 if self.head else 1
+        number = self.head.version + 1 if self.head else self.retired + 1
         return replace(self, head=Head(version=number, commit=commit, tree_root=tree_root))
+
+    def check_removable(self, version: Version) -> None:
+        """Return if a version may be taken out of the line.
+
+        Raises:
+            StillTheHead: the next version is built upon it, and `latest` means it.
+        """
+        if self.head is not None and self.head.version == version.version:
+            raise StillTheHead(
+                f"{self.name}@{version.version} is the head of its dataset",
+                hint="commit the version that shall replace it first, or remove the whole dataset",
+            )
+
+    def revive(self, *, description: str, by: str, at: datetime) -> Dataset:
+        """Return the dataset as a new, empty one of the same name; its numbers go on where they ended."""
+        assert self.removed is not None  # noqa: S101 - asked only of a removed dataset
+        retired = self.head.version if self.head else self.retired
+        return replace(
+            self,
+            head=None,
+            description=description,
+            created_by=by,
+            created_at=at,
+            removed=None,
+            retired=retired,
+            retired_at=self.removed.at,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +113,15 @@ class Version(Entity):
     lineage: dict[str, Any] = field(default_factory=dict)
     records: str | None = None
     created_at: datetime
+    removed: Removal | None = None
+
+    def removed_at(self, dataset: Dataset) -> datetime | None:
+        """Return since when the version is not to be had: by itself, or with its dataset; None if it is."""
+        if self.removed is not None:
+            return self.removed.at
+        if self.version <= dataset.retired:
+            return dataset.retired_at
+        return dataset.removed.at if dataset.removed is not None else None
 
 
 def dataset_id(project: str, name: str) -> str:

@@ -16,6 +16,7 @@ from catalog.entrypoints.routes import (
     events,
     files,
     forwarded,
+    garbage,
     models,
     operations,
     policies,
@@ -33,6 +34,7 @@ BODY_LIMITS = {"/v1/datasets/": 16 * MIB, "/v1/runs/": 8 * MIB, "/v1/policies/":
 ROUTERS: tuple[APIRouter, ...] = (
     datasets.router,
     files.router,
+    garbage.router,
     policies.router,
     runs.router,
     models.router,

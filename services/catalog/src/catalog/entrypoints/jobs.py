@@ -8,6 +8,7 @@ from catalog.application.catalog import Catalog
 from catalog.application.policies.execute import execute_policies
 from catalog.application.projections.repair import repair
 from catalog.application.sequencer import BATCH, chain_audit, number_events
+from catalog.application.sweeping import Collector
 from catalog.application.tokens import note_uses
 from millrace.runtime import Reconciler
 
@@ -18,6 +19,7 @@ NUMBERS_SECONDS = 1.0
 CHAIN_SECONDS = 2.0
 REPAIR_SECONDS = 30.0
 USES_SECONDS = 30.0
+GARBAGE_SECONDS = 10.0
 MAX_DUE = 100
 
 
@@ -76,3 +78,9 @@ def projections(catalog: Catalog) -> Reconciler:
             log.warning("events are missing from the log", aggregates=gaps[:20], count=len(gaps))
 
     return Reconciler("projections", step, interval=REPAIR_SECONDS, clock=catalog.clock)
+
+
+def garbage(catalog: Catalog, *, settle: float) -> Reconciler:
+    """Carry out the garbage collections that were asked for; `settle` in seconds."""
+    collector = Collector(catalog.documents, catalog.transact, catalog.lake, catalog.clock, settle=settle)
+    return Reconciler("garbage", collector.step, interval=GARBAGE_SECONDS, clock=catalog.clock)

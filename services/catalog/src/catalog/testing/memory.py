@@ -9,6 +9,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from catalog.application.projections.receive import OWN_SOURCE, log_row
+from catalog.domain.collections import Collection, Condemned
 from catalog.domain.datasets import Dataset, Version
 from catalog.domain.deployments import Deployment
 from catalog.domain.entity import Entity
@@ -179,6 +180,8 @@ class MemoryDocuments:
         self.dead_letters = MemoryRepository[DeadLetter]()
         self.edges = MemoryRepository[Edge]()
         self.answers = MemoryRepository[Answer]()
+        self.collections = MemoryRepository[Collection]()
+        self.condemned = MemoryRepository[Condemned]()
         self.points = MemoryPoints()
         self.lines = MemoryLogLines()
         self.counters: dict[str, int] = {}

@@ -10,7 +10,9 @@ from fastapi.responses import JSONResponse
 from catalog.application import views
 from catalog.application.caller import Caller
 from catalog.application.datasets import CommitDataset, commit_dataset, describe_dataset
+from catalog.application.rebuilding import rebuild
 from catalog.application.records import list_records, summarise_records
+from catalog.application.removing import Remove, remove, restore
 from catalog.application.versions import (
     WantedObject,
     find_dataset,
@@ -18,13 +20,17 @@ from catalog.application.versions import (
     open_downloads,
     open_uploads,
 )
-from catalog.entrypoints.bodies import CommitBody, DatasetBody, DownloadsBody, UploadsBody, plain
+from catalog.entrypoints.bodies import CommitBody, DatasetBody, DownloadsBody, Safe, UploadsBody, plain
 from catalog.entrypoints.dependencies import MAY_CREATE, MAY_REPEAT, After, Here, Limit, Name, answer, may, page
 from millrace.errors import Invalid
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 Reader = Annotated[Caller, Depends(may("datasets:read"))]
 Writer = Annotated[Caller, Depends(may("datasets:write"))]
+Remover = Annotated[Caller, Depends(may("datasets:delete"))]
+Removed = Annotated[bool, Query(description="those that were removed, too")]
+Reason = Annotated[str, Query(max_length=2_000, description="kept with the removal"), Safe]
+Force = Annotated[bool, Query(description="although runs or models rest on it")]
 Ref = Annotated[str, Path(max_length=64, description="a number, a commit or a prefix of one, or `latest`")]
 
 
@@ -35,10 +41,14 @@ async def put_dataset(name: Name, body: DatasetBody, caller: Writer, catalog: He
 
 
 @router.get("")
-async def list_datasets(caller: Reader, catalog: Here, limit: Limit = 100, after: After = None) -> dict[str, Any]:
+async def list_datasets(
+    caller: Reader, catalog: Here, *, limit: Limit = 100, after: After = None, removed: Removed = False
+) -> dict[str, Any]:
     """List the datasets of a project by name."""
     start = f"{caller.project}/{after}" if after else None
-    found = await catalog.documents.datasets.find({"project": caller.project}, after=start, limit=limit)
+    found = await catalog.documents.datasets.find(
+        {"project": caller.project, **({} if removed else {"removed": None})}, after=start, limit=limit
+    )
     return page([views.dataset(item) for item in found], limit, found[-1].name if found else None)
 
 
@@ -84,19 +94,21 @@ async def post_commit(name: Name, body: CommitBody, caller: Writer, catalog: Her
 
 @router.get("/{name}/versions")
 async def list_versions(
-    name: Name, caller: Reader, catalog: Here, limit: Limit = 100, after: After = None
+    name: Name, caller: Reader, catalog: Here, *, limit: Limit = 100, after: After = None, removed: Removed = False
 ) -> dict[str, Any]:
     """List versions, newest first."""
-    await find_dataset(caller.project, name, documents=catalog.documents)
+    dataset = await find_dataset(caller.project, name, documents=catalog.documents)
     if after is not None and not (after.isascii() and after.isdecimal() and len(after) < 10):
         raise Invalid("`after` is the `next` of a page of versions")
     found = await catalog.documents.versions.find(
-        {"project": caller.project, "dataset": name},
+        {"project": caller.project, "dataset": name, **({} if removed else {"removed": None})},
         order="version",
         descending=True,
         after=int(after) if after else None,
         limit=limit,
     )
+    if not removed:
+        found = [item for item in found if item.removed_at(dataset) is None]
     return page([views.version(item) for item in found], limit, str(found[-1].version) if found else None)
 
 
@@ -104,6 +116,42 @@ async def list_versions(
 async def get_version(name: Name, ref: Ref, caller: Reader, catalog: Here) -> dict[str, Any]:
     """Return one version."""
     return views.version(await find_version(caller.project, name, ref, documents=catalog.documents))
+
+
+@router.delete("/{name}")
+async def delete_dataset(
+    name: Name, caller: Remover, catalog: Here, *, reason: Reason = "", force: Force = False
+) -> JSONResponse:
+    """Remove a dataset with all its versions; its bytes stay until garbage collection."""
+    cmd = Remove(name, reason=reason, force=force)
+    return answer(await catalog.in_unit(remove, cmd, caller, clock=catalog.clock))
+
+
+@router.delete("/{name}/versions/{ref}")
+async def delete_version(
+    name: Name, ref: Ref, caller: Remover, catalog: Here, *, reason: Reason = "", force: Force = False
+) -> JSONResponse:
+    """Remove a version that is not the head; its number stays taken, its bytes stay until garbage collection."""
+    cmd = Remove(name, ref, reason=reason, force=force)
+    return answer(await catalog.in_unit(remove, cmd, caller, clock=catalog.clock))
+
+
+@router.post("/{name}/restore")
+async def post_restore_dataset(name: Name, caller: Remover, catalog: Here) -> JSONResponse:
+    """Bring a removed dataset back, as long as its bytes are kept."""
+    return answer(await catalog.in_unit(restore, name, None, caller))
+
+
+@router.post("/{name}/versions/{ref}/restore")
+async def post_restore_version(name: Name, ref: Ref, caller: Remover, catalog: Here) -> JSONResponse:
+    """Bring a removed version back, as long as its bytes are kept."""
+    return answer(await catalog.in_unit(restore, name, ref, caller))
+
+
+@router.post("/{name}/rebuild")
+async def post_rebuild(name: Name, caller: Remover, catalog: Here) -> dict[str, Any]:
+    """Make manifests and commit objects that the lake lost again: from packs, and from what the catalog remembers."""
+    return await rebuild(name, caller, documents=catalog.documents, lake=catalog.lake)
 
 
 @router.post("/{name}/versions/{ref}/downloads")

@@ -1,0 +1,90 @@
+"""The routes of datasets and their versions as methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from millrace_sdk.call import Call, Caller, R, path_of
+
+
+def _version_path(name: str, ref: str | int | None) -> str:
+    return path_of("datasets", name) if ref is None else path_of("datasets", name, "versions", ref)
+
+
+class DatasetCalls(Caller[R]):
+    """Datasets, versions, their bytes, and letting them go."""
+
+    def create_dataset(self, name: str, description: str = "") -> R:
+        """Create a dataset; one that exists is fine."""
+        return self.do(Call("PUT", path_of("datasets", name), body={"description": description}))
+
+    def datasets(self, **params: Any) -> R:
+        """List datasets."""
+        return self.do(Call("GET", path_of("datasets"), params))
+
+    def dataset(self, name: str) -> R:
+        """Return a dataset with its head."""
+        return self.do(Call("GET", path_of("datasets", name)))
+
+    def versions(self, name: str, **params: Any) -> R:
+        """List a dataset's versions."""
+        return self.do(Call("GET", path_of("datasets", name, "versions"), params))
+
+    def version(self, name: str, ref: str | int = "latest") -> R:
+        """Return a version by number, commit, unique prefix of a commit, or `latest`."""
+        return self.do(Call("GET", path_of("datasets", name, "versions", ref)))
+
+    def remove_dataset(self, name: str, ref: str | int | None = None, *, reason: str = "", force: bool = False) -> R:
+        """Remove a version, or without one the whole dataset."""
+        params = {"reason": reason or None, "force": "true" if force else None}
+        return self.do(Call("DELETE", _version_path(name, ref), params))
+
+    def restore_dataset(self, name: str, ref: str | int | None = None) -> R:
+        """Bring a removed version or dataset back, while its bytes are kept."""
+        return self.do(Call("POST", f"{_version_path(name, ref)}/restore"))
+
+    def rebuild_dataset(self, name: str) -> R:
+        """Make manifests and commit objects that the lake lost again."""
+        return self.do(Call("POST", path_of("datasets", name, "rebuild")))
+
+    def garbage(self) -> R:
+        """Return what no version needs, and how far the last collection is."""
+        return self.do(Call("GET", path_of("gc")))
+
+    def collect_garbage(self) -> R:
+        """Let what no version needs go."""
+        return self.do(Call("POST", path_of("gc")))
+
+    def stop_garbage(self) -> R:
+        """Stop the collection."""
+        return self.do(Call("DELETE", path_of("gc")))
+
+    def uploads(self, name: str, objects: Sequence[Mapping[str, Any]]) -> R:
+        """Return presigned PUT URLs for the objects that the lake does not have yet."""
+        return self.do(Call("POST", path_of("datasets", name, "uploads"), body={"objects": list(objects)}))
+
+    def downloads(self, name: str, ref: str | int, objects: Sequence[Mapping[str, Any]]) -> R:
+        """Return presigned GET URLs for objects of a version."""
+        body = {"objects": list(objects)}
+        return self.do(Call("POST", path_of("datasets", name, "versions", ref, "downloads"), body=body))
+
+    def commit(self, name: str, body: Mapping[str, Any], *, key: str | None = None) -> R:
+        """Commit a version whose objects are all in the lake."""
+        return self.do(Call("POST", path_of("datasets", name, "commits"), body=dict(body), key=key))
+
+    def records(self, name: str, ref: str | int = "latest", **params: Any) -> R:
+        """Return a page of a version's typed records; `type`, `path`, `after` and `limit` narrow it."""
+        return self.do(Call("GET", path_of("datasets", name, "versions", ref, "records"), params))
+
+    def record_summary(self, name: str, ref: str | int = "latest") -> R:
+        """Count a version's records by type."""
+        return self.do(Call("GET", path_of("datasets", name, "versions", ref, "records", "summary")))
+
+    def ingest_jobs(self, **params: Any) -> R:
+        """List ingestion jobs, newest first; `dataset` and `state` narrow it."""
+        return self.do(Call("GET", path_of("ingest", "jobs"), params))
+
+    def ingest_job(self, job: str) -> R:
+        """Return an ingestion job."""
+        return self.do(Call("GET", path_of("ingest", "jobs", job)))
