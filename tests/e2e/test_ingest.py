@@ -81,3 +81,29 @@ def test_a_hostile_archive_is_refused_with_its_reason(
     uri = platform.land("hostile", {"batch.tar": out.getvalue()})
     assert main(["data", "ingest", "hostile", f"{uri}batch.tar", "--wait", "--timeout", "60"]) == 2
     assert "member 1 ('*'): it is a link or a device" in capsys.readouterr().err
+
+
+def test_what_lands_is_refused_with_the_reason_where_it_fails_its_datasets_checks(
+    platform: Platform, told: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = """
+    checks:
+      - name: no patient in two splits
+        disjoint: {path: "^(?P<split>train|val)/(?P<group>p[0-9]+)[.]"}
+      - name: ages
+        table: {file: people.csv, rows: {min: 1}, columns: {age: {type: integer, min: 0, max: 120}}}
+    """
+    (tmp_path / "checks.yaml").write_text(document)
+    platform.put("/v1/datasets/people", {})
+    assert main(["data", "checks", "set", "people", str(tmp_path / "checks.yaml")]) == 0
+    bad = {"train/p1.txt": b"1", "val/p1.txt": b"1", "people.csv": b"age\n30\n130\n"}
+    assert main(["data", "ingest", "people", platform.land("people", bad), "--wait", "--timeout", "60"]) != 0
+    told_why = capsys.readouterr().err
+    assert "1 groups are in more than one split ('p1')" in told_why
+    assert "column 'age': 1 cells more than 120 (row 2)" in told_why
+    assert platform.get("/v1/datasets/people")["head"] is None
+    good = {"train/p1.txt": b"1", "val/p2.txt": b"1", "people.csv": b"age\n30\n"}
+    assert main(["data", "ingest", "people", platform.land("people", good), "--wait", "--timeout", "60"]) == 0
+    assert main(["data", "checks", "try", "people@1"]) == 0
+    assert main(["data", "checks", "show", "people"]) == 0
+    assert "disjoint" in capsys.readouterr().out

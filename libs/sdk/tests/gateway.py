@@ -33,9 +33,12 @@ class Gateway:
         self.failures: list[MillraceError | Response] = []
         self.answers: dict[tuple[str, str], Any] = {}
         self.versions: list[dict[str, Any]] = []
+        self.demanded: list[dict[str, Any]] = []
+        self.attested: dict[str, str] = {}
         self.app = FastAPI()
         self.app.middleware("http")(self._observe)
         self.app.add_api_route("/v1/datasets/{name}", self.dataset, methods=["GET", "PUT"])
+        self.app.add_api_route("/v1/datasets/{name}/checks", self.checks, methods=["GET"])
         self.app.add_api_route("/v1/datasets/{name}/uploads", self.uploads, methods=["POST"])
         self.app.add_api_route("/v1/datasets/{name}/commits", self.commits, methods=["POST"])
         self.app.add_api_route("/v1/datasets/{name}/versions", self.list_versions, methods=["GET"])
@@ -61,7 +64,15 @@ class Gateway:
 
     async def dataset(self, name: str) -> dict[str, Any]:
         head = self.versions[-1] if self.versions else None
-        return {"name": name, "description": "", "head": head, "revision": 1, "created_at": "2026-01-01T00:00:00Z"}
+        facts = {"name": name, "description": "", "head": head, "revision": 1, "checks": bool(self.demanded)}
+        return {**facts, "created_at": "2026-01-01T00:00:00Z"}
+
+    def demand(self, checks: list[dict[str, Any]]) -> None:
+        """Let the dataset demand checks of every version."""
+        self.demanded = checks
+
+    async def checks(self, name: str) -> dict[str, Any]:
+        return {"checks": self.demanded, "digest": "0" * 64}
 
     async def uploads(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
         items = []
@@ -94,6 +105,7 @@ class Gateway:
             body["files"],
             body["bytes"],
         )
+        self.attested = body.get("attested", {})
         number = len(self.versions) + 1
         made = {key: body[key] for key in ("manifest", "tree_root", "files", "bytes", "message", "parent")}
         made |= {"version": number, "commit": f"{number:064x}", "author": "t", "created_at": "2026-01-01T00:00:00Z"}

@@ -13,7 +13,7 @@ from ingest.domain.jobs import Cause, Job
 from ingest.entrypoints.http import fsck_router, router
 from ingest.errors import HeadMoved, KeyReused
 from millrace.auth import Principal
-from millrace.errors import DeadlineExceeded, Forbidden, Invalid, MillraceError, Unavailable
+from millrace.errors import ChecksFailed, DeadlineExceeded, Forbidden, Invalid, MillraceError, NotFound, Unavailable
 from millrace.http import ANONYMOUS_PATHS, create_app, enumerate_routes
 from millrace.runtime import Runtime
 
@@ -101,7 +101,11 @@ async def test_a_dataset_that_is_missing_is_made() -> None:
     [
         (409, "head-moved", HeadMoved),
         (409, "idempotency-key-reused", KeyReused),
-        (400, "object-missing", Invalid),
+        (400, "object-missing", Unavailable),
+        (400, "records-mismatch", Invalid),
+        (409, "checks-changed", Unavailable),
+        (410, "version-removed", NotFound),
+        (422, "checks-failed", ChecksFailed),
         (403, "forbidden", Forbidden),
         (401, "unauthenticated", Unavailable),
         (500, "error", Unavailable),

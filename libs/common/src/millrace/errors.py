@@ -2,7 +2,8 @@
 
     MillraceError
     ├── Invalid               400  the request or document is malformed or breaks a rule
-    │   └── TooLarge          413
+    │   ├── TooLarge          413
+    │   └── ChecksFailed      422  a dataset version lacks what its dataset demands
     ├── Unauthenticated       401  no principal could be established
     ├── Forbidden             403  the principal may not do this
     ├── NotFound              404  it does not exist, or not in this project
@@ -73,6 +74,14 @@ class TooLarge(Invalid):
     code = "too-large"
     title = "Too large"
     status = 413
+
+
+class ChecksFailed(Invalid):
+    """A dataset version does not hold what its dataset demands of every version."""
+
+    code = "checks-failed"
+    title = "Checks failed"
+    status = 422
 
 
 class Unauthenticated(MillraceError):

@@ -35,6 +35,18 @@ class DatasetCalls(Caller[R]):
         """Return a version by number, commit, unique prefix of a commit, or `latest`."""
         return self.do(Call("GET", path_of("datasets", name, "versions", ref)))
 
+    def checks(self, name: str) -> R:
+        """Return what every version of a dataset must hold."""
+        return self.do(Call("GET", path_of("datasets", name, "checks")))
+
+    def set_checks(self, name: str, document: Mapping[str, Any]) -> R:
+        """Demand these checks of every version to come."""
+        return self.do(Call("PUT", path_of("datasets", name, "checks"), body=dict(document)))
+
+    def try_checks(self, name: str, ref: str | int = "latest", document: Mapping[str, Any] | None = None) -> R:
+        """Say what a version fails of these checks, or of the dataset's own."""
+        return self.do(Call("POST", path_of("datasets", name, "versions", ref, "checks"), body=document))
+
     def remove_dataset(self, name: str, ref: str | int | None = None, *, reason: str = "", force: bool = False) -> R:
         """Remove a version, or without one the whole dataset."""
         params = {"reason": reason or None, "force": "true" if force else None}

@@ -18,6 +18,7 @@ import httpx
 
 from millrace.clock import Clock, SystemClock, new_id
 from millrace.errors import (
+    ChecksFailed,
     Conflict,
     DeadlineExceeded,
     Exhausted,
@@ -36,7 +37,11 @@ from millrace_sdk.discovery import connection
 TIMEOUT_SECONDS = 15.0
 PATIENCE_SECONDS = 20.0
 
-_BY_CODE: dict[str, type[MillraceError]] = {"fenced": Fenced, "too-large": TooLarge}
+_BY_CODE: dict[str, type[MillraceError]] = {
+    "checks-failed": ChecksFailed,
+    "fenced": Fenced,
+    "too-large": TooLarge,
+}
 _BY_STATUS: dict[int, type[MillraceError]] = {
     400: Invalid,
     401: Unauthenticated,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from millrace.clock import SystemClock
 from millrace.errors import Conflict, Corrupt, Invalid, NotFound
 from millrace_sdk import placing
+from millrace_sdk.remembered import cache_file, rate, remember_rate
 
 if TYPE_CHECKING:
     from millrace.datasets.ancestor import Ancestor
@@ -20,13 +19,13 @@ if TYPE_CHECKING:
     from millrace.datasets.landing import FillResult
     from millrace.datasets.manifest import Manifest, ManifestDiff
     from millrace.datasets.progress import ProgressCallback
+    from millrace.datasets.push import PushResult
     from millrace.datasets.verify import VerifyResult
     from millrace_sdk.client import AsyncCatalog
     from millrace_sdk.presigned import PresignedObjectStore
     from millrace_sdk.selection import Skip
 
 CONFIG_FOLDER = ".millrace-data"
-TELLING_BYTES = 1024 * 1024
 T = TypeVar("T")
 
 
@@ -103,28 +102,6 @@ def write(root: Path, config: Config) -> None:
     path.write_text(json.dumps(asdict(config), indent=2) + "\n", encoding="utf-8")
 
 
-def cache_file(root: Path) -> Path:
-    """Return where the digests of a folder's files are remembered: on this machine, never on the folder's own disk."""
-    from blake3 import blake3
-
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "millrace" / "stat" / f"{blake3(str(root).encode()).hexdigest()[:32]}.sqlite"
-
-
-def _remember_rate(root: Path, sent: int, seconds: float) -> None:
-    """Keep the rate of a sync that sent enough to tell something; losing it costs an estimate."""
-    if sent >= TELLING_BYTES and seconds > 0:
-        with contextlib.suppress(OSError):
-            cache_file(root).with_suffix(".rate").write_text(f"{sent / seconds:.0f}\n", encoding="utf-8")
-
-
-def _rate(root: Path) -> float | None:
-    try:
-        return float(cache_file(root).with_suffix(".rate").read_text(encoding="utf-8")) or None
-    except (OSError, ValueError):
-        return None
-
-
 class WorkingCopy:
     """A dataset's folder. The methods are coroutines; `run` runs one from synchronous code."""
 
@@ -149,27 +126,13 @@ class WorkingCopy:
             return await self._sync(message, progress, skip)
 
     async def _sync(self, message: str, progress: ProgressCallback | None, skip: Skip | None) -> Synced:
-        from millrace.datasets.push import push
-        from millrace.datasets.statcache import StatCache
-
-        head = await self._head()
+        dataset = await self._catalog.dataset(self.config.dataset)
+        head = await self._head(dataset)
         parent = await self.manifest(head["version"]) if head else None
-        store = self._store(head["version"] if head else None)
-        known, began = StatCache(cache_file(self.root)), SystemClock().monotonic()
-        try:
-            pushed = await push(
-                self.root,
-                store,
-                project=self.config.project,
-                parent=parent,
-                stat_cache=known,
-                progress=progress,
-                skip=skip,
-            )
-        finally:
-            known.close()
-            await store.aclose()
-        _remember_rate(self.root, pushed.uploaded_bytes, SystemClock().monotonic() - began)
+        attested = await self._checked(parent, skip) if dataset.get("checks") else {}
+        began = SystemClock().monotonic()
+        pushed = await self._push(head, parent, skip, progress=progress)
+        remember_rate(self.root, pushed.uploaded_bytes, SystemClock().monotonic() - began)
         if head and head["tree_root"] == pushed.tree_root:
             return self._synced(head, 0, changed=False)
         body = {
@@ -180,9 +143,45 @@ class WorkingCopy:
             "packs": list(pushed.packs),
             "parent": head["commit"] if head else None,
             "message": message,
+            **({"attested": attested} if attested else {}),
         }
         version = await self._catalog.commit(self.config.dataset, body)
         return self._synced(version, pushed.uploaded_bytes, changed=True)
+
+    async def _push(
+        self, head: Any, parent: Manifest | None, skip: Skip | None, *, progress: Any = None, dry_run: bool = False
+    ) -> PushResult:
+        from millrace.datasets.push import push
+        from millrace.datasets.statcache import StatCache
+
+        store = self._store(head["version"] if head and not dry_run else None)
+        known = StatCache(cache_file(self.root))
+        try:
+            return await push(
+                self.root,
+                store,
+                project=self.config.project,
+                parent=parent,
+                stat_cache=known,
+                progress=progress,
+                dry_run=dry_run,
+                skip=skip,
+            )
+        finally:
+            known.close()
+            await store.aclose()
+
+    async def _checked(self, parent: Manifest | None, skip: Skip | None) -> dict[str, str]:
+        """Run what the dataset demands on the folder, before anything is sent; return what is to be attested."""
+        import asyncio
+
+        from millrace.checks.document import checks_from
+        from millrace_sdk.checking import check_folder
+
+        found = await self._catalog.checks(self.config.dataset)
+        checks = checks_from({"checks": found["checks"]})
+        pushed = await self._push(None, parent, skip, dry_run=True)
+        return await asyncio.to_thread(check_folder, checks, self.root, pushed.manifest)
 
     async def status(self, *, skip: Skip | None = None) -> tuple[dict[str, Any] | None, ManifestDiff]:
         """Return the head, and how the folder differs from it. Nothing is sent."""
@@ -192,30 +191,15 @@ class WorkingCopy:
     async def plan(self, *, skip: Skip | None = None) -> tuple[dict[str, Any] | None, ManifestDiff, Plan]:
         """Return the head, how the folder differs from it, and what a sync would cost. Nothing is sent."""
         from millrace.datasets.builder import ManifestBuilder
-        from millrace.datasets.push import push
-        from millrace.datasets.statcache import StatCache
 
         head = await self._head()
         base = await self.manifest(head["version"]) if head else ManifestBuilder().build()
-        known, store = StatCache(cache_file(self.root)), self._store(None)
-        try:
-            pushed = await push(
-                self.root,
-                store,
-                project=self.config.project,
-                parent=base if head else None,
-                stat_cache=known,
-                dry_run=True,
-                skip=skip,
-            )
-        finally:
-            known.close()
-            await store.aclose()
+        pushed = await self._push(head, base if head else None, skip, dry_run=True)
         objects = len(pushed.packs) + len(pushed.chunks)
         manifest = len(pushed.manifest.to_bytes()) if pushed.changed else 0
-        rate = _rate(self.root)
+        speed = rate(self.root)
         size = pushed.uploaded_bytes + manifest
-        plan = Plan(size, objects + 1 if pushed.changed else 0, size / rate if rate else None)
+        plan = Plan(size, objects + 1 if pushed.changed else 0, size / speed if speed else None)
         return head, base.diff(pushed.manifest), plan
 
     async def manifest(self, ref: str | int) -> Manifest:
@@ -344,8 +328,8 @@ class WorkingCopy:
             raise Corrupt(f"version {version['version']} arrived with tree root {done.tree_root}")
         return done
 
-    async def _head(self) -> dict[str, Any] | None:
-        dataset = await self._catalog.dataset(self.config.dataset)
+    async def _head(self, dataset: dict[str, Any] | None = None) -> dict[str, Any] | None:
+        dataset = dataset or await self._catalog.dataset(self.config.dataset)
         if dataset["head"] is None:
             return None
         found: dict[str, Any] = await self._catalog.version(self.config.dataset, dataset["head"]["version"])

@@ -10,6 +10,7 @@ import httpx
 from fastapi import FastAPI
 
 from catalog.adapters.authenticator import CatalogAuthenticator
+from catalog.adapters.checking import LakeChecker
 from catalog.adapters.lake import ObjectStoreLake
 from catalog.adapters.mongo_unit import CatalogUnitOfWork, MongoDocuments
 from catalog.adapters.schema import MIGRATIONS
@@ -108,6 +109,7 @@ def assemble(settings: CatalogSettings, shared: SharedSettings, store: S3ObjectS
         transact=transactor,
         lake=ObjectStoreLake(store),
         files=LakeFiles(store),
+        checker=LakeChecker(store),
         clock=clock,
         services=HttpServices(neighbours(shared), http),
         environment=shared.environment,

@@ -49,6 +49,12 @@ class CollectionBusy(Conflict):
     code = "collection-busy"
 
 
+class ChecksChanged(Conflict):
+    """The checks that were passed are not the dataset's any more."""
+
+    code = "checks-changed"
+
+
 class AmbiguousVersion(Invalid):
     """The commit prefix fits more than one version."""
 

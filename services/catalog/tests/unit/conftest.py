@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from catalog.adapters.checking import LakeChecker
 from catalog.adapters.lake import ObjectStoreLake
 from catalog.application.caller import Caller, Reply
 from catalog.application.datasets import CommitDataset, commit_dataset, describe_dataset
@@ -34,6 +35,7 @@ class World:
     def __post_init__(self) -> None:
         self.transact = MemoryTransactor(self.documents, self.clock)
         self.lake = ObjectStoreLake(self.store)
+        self.checker = LakeChecker(self.store)
 
     async def run(self, handler: Any, *args: Any, **more: Any) -> Any:
         """Run a handler in one transaction."""
@@ -74,6 +76,7 @@ class World:
             documents=self.documents,
             transact=self.transact,  # type: ignore[arg-type]
             lake=self.lake,
+            checker=self.checker,
             clock=self.clock,
         )
 

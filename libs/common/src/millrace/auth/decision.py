@@ -36,7 +36,7 @@ _READ = frozenset(
 )
 _CONTRIBUTE = _READ | {"datasets:write", "cache:write", "events:write", "labels:write", "endpoints:infer"}
 _TRAIN = _CONTRIBUTE | {"cache:pin", "runs:write", "queue:write"}
-_DEPLOY = _TRAIN | {"models:promote", "deployments:write", "policies:write", "endpoints:probe"}
+_DEPLOY = _TRAIN | {"datasets:demand", "models:promote", "deployments:write", "policies:write", "endpoints:probe"}
 _ADMIN = _DEPLOY | {
     "audit:read",
     "datasets:delete",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
 
+from catalog.application.checking import Checker
 from catalog.application.files import Files
 from catalog.application.lake import Lake
 from catalog.application.ports import Documents, Transact
@@ -50,6 +51,7 @@ class Catalog:
     transact: Transact
     lake: Lake
     files: Files
+    checker: Checker
     clock: Clock
     services: Services
     environment: str

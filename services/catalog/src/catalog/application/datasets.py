@@ -9,6 +9,7 @@ from typing import Any
 from catalog.application import views
 from catalog.application.caller import Caller, Reply, answered, fingerprint, once
 from catalog.application.causes import cause_of
+from catalog.application.checking import Checker, demand, still_demanded
 from catalog.application.collecting import ObjectName, spare
 from catalog.application.lake import CommitDraft, Contents, Lake
 from catalog.application.ports import Documents, Transact, Unit
@@ -63,12 +64,20 @@ class CommitDataset:
     message: str = ""
     lineage: dict[str, Any] = field(default_factory=dict)
     records: str | None = field(default=None, repr=False)
+    attested: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 async def commit_dataset(
-    cmd: CommitDataset, caller: Caller, *, documents: Documents, transact: Transact, lake: Lake, clock: Clock
+    cmd: CommitDataset,
+    caller: Caller,
+    *,
+    documents: Documents,
+    transact: Transact,
+    lake: Lake,
+    checker: Checker,
+    clock: Clock,
 ) -> Reply:
-    """Verify what the lake holds, write the commit object, then advance the head and announce it, all or nothing.
+    """Verify what the lake holds and the dataset demands, then advance the head and announce it, all or nothing.
 
     A crash before the transaction leaves only unreferenced objects. The tree root that is the head's already is
     answered with the version that exists.
@@ -81,6 +90,7 @@ async def commit_dataset(
         return same
     dataset.advance(parent=cmd.parent, commit="", tree_root=cmd.tree_root)  # refuses early what can't win
     contents = await _verified(cmd, caller, documents, lake)
+    passed = await demand(dataset, cmd.manifest, cmd.records, cmd.attested, checker=checker)
     await fp("commit.D5.before")
     draft = _draft(cmd, caller, clock)
     commit = await lake.write_commit(caller.project, draft)
@@ -88,7 +98,7 @@ async def commit_dataset(
 
     async def work(uow: Unit) -> Reply:
         async def advance() -> Reply:
-            return await _advance(cmd, caller, commit, draft, contents, uow=uow)
+            return await _advance(cmd, caller, Verified(commit, draft.at, contents, passed), uow=uow)
 
         return await once(uow, caller, mark, advance, clock=clock)
 
@@ -99,8 +109,9 @@ async def commit_dataset(
 
 
 def _mark(cmd: CommitDataset) -> str:
-    """Return the fingerprint; without records it is what it was before commits could name them."""
-    return fingerprint("commit", cmd if cmd.records is None else [cmd, cmd.records])
+    """Return the fingerprint; a commit that says no more than commits used to has the one it used to have."""
+    said = [part for part in (cmd.records, cmd.attested) if part]
+    return fingerprint("commit", [cmd, *said] if said else cmd)
 
 
 def _draft(cmd: CommitDataset, caller: Caller, clock: Clock) -> CommitDraft:
@@ -162,47 +173,61 @@ async def _packs_of(documents: Documents, project: str, cmd: CommitDataset) -> s
     return set(found[0].packs) if found else set()
 
 
-async def _advance(
-    cmd: CommitDataset, caller: Caller, commit: str, draft: CommitDraft, contents: Contents, *, uow: Unit
-) -> Reply:
+@dataclass(frozen=True)
+class Verified:
+    """What a transaction commits: the commit object's id and time, what it holds, and the checks that it passed."""
+
+    commit: str
+    at: datetime
+    contents: Contents
+    checks: str | None
+
+
+async def _advance(cmd: CommitDataset, caller: Caller, found: Verified, *, uow: Unit) -> Reply:
     dataset = await find_dataset(caller.project, cmd.dataset, documents=uow)
     if (same := await _same_tree(uow, dataset, cmd)) is not None:
         return same
-    await spare(caller.project, _needs(cmd, commit, contents), uow=uow)
-    moved = await uow.datasets.save(dataset.advance(parent=cmd.parent, commit=commit, tree_root=cmd.tree_root))
+    still_demanded(dataset, found.checks)
+    await spare(caller.project, _needs(cmd, found), uow=uow)
+    moved = await uow.datasets.save(dataset.advance(parent=cmd.parent, commit=found.commit, tree_root=cmd.tree_root))
     assert moved.head is not None  # noqa: S101 - `advance` sets it; assertions stay on in production
     version = Version(
         id=version_id(caller.project, cmd.dataset, moved.head.version),
         project=caller.project,
         dataset=cmd.dataset,
         version=moved.head.version,
-        commit=commit,
+        commit=found.commit,
         parent=cmd.parent,
         tree_root=cmd.tree_root,
         manifest=cmd.manifest,
         files=cmd.files,
         bytes=cmd.bytes,
-        packs=contents.packs,
+        packs=found.contents.packs,
         author=caller.principal,
         message=cmd.message,
         lineage=cmd.lineage,
         records=cmd.records,
-        created_at=draft.at,
+        checks=found.checks,
+        created_at=found.at,
     )
     await uow.versions.add(version)
     await _trace(version, dataset, uow)
     correlation = await _announce(version, caller, uow)
     resource = f"dataset:{version.dataset}@{version.version}"
     uow.audit(
-        caller.principal, "dataset.commit", resource, caller.project, {"commit": commit, "correlation": correlation}
+        caller.principal,
+        "dataset.commit",
+        resource,
+        caller.project,
+        {"commit": found.commit, "correlation": correlation},
     )
     return Reply(201, views.version(version))
 
 
-def _needs(cmd: CommitDataset, commit: str, contents: Contents) -> set[ObjectName]:
-    needs: set[ObjectName] = {("manifests", cmd.manifest), ("commits", commit)}
-    needs |= {("packs", pack) for pack in (*contents.packs, *contents.spares)}
-    needs |= {("chunks", chunk) for chunk in contents.chunks}
+def _needs(cmd: CommitDataset, found: Verified) -> set[ObjectName]:
+    needs: set[ObjectName] = {("manifests", cmd.manifest), ("commits", found.commit)}
+    needs |= {("packs", pack) for pack in (*found.contents.packs, *found.contents.spares)}
+    needs |= {("chunks", chunk) for chunk in found.contents.chunks}
     return needs | ({("records", cmd.records)} if cmd.records else set())
 
 

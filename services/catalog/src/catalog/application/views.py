@@ -46,6 +46,7 @@ def dataset(item: Dataset) -> View:
         "name": item.name,
         "description": item.description,
         "head": asdict(item.head) if item.head else None,
+        "checks": bool(item.checks),
         "removed": removal(item.removed),
         "revision": item.revision,
         "created_by": item.created_by,
@@ -70,6 +71,7 @@ def version(item: Version) -> View:
         "message": item.message,
         "lineage": item.lineage,
         "records": item.records,
+        "checks": item.checks,
         "created_at": when(item.created_at),
         "removed": removal(item.removed),
     }

@@ -40,6 +40,7 @@ class Removal:
 class Dataset(Entity):
     """A named line of versions.
 
+    `checks` is the JSON of the document that says what every version must hold, empty where it demands nothing.
     `retired` is the last number of the dataset's earlier lives: it was removed, and its name used again. What was
     removed with it went at `retired_at`.
     """
@@ -49,6 +50,7 @@ class Dataset(Entity):
     head: Head | None = None
     created_by: str
     created_at: datetime
+    checks: str = ""
     removed: Removal | None = None
     retired: int = 0
     retired_at: datetime | None = None
@@ -97,7 +99,7 @@ class Dataset(Entity):
 
 @dataclass(frozen=True, kw_only=True)
 class Version(Entity):
-    """One immutable version: what the commit object says, and its number."""
+    """One immutable version: what the commit object says, its number, and the digest of the checks that it passed."""
 
     dataset: str
     version: int
@@ -112,6 +114,7 @@ class Version(Entity):
     message: str = ""
     lineage: dict[str, Any] = field(default_factory=dict)
     records: str | None = None
+    checks: str | None = None
     created_at: datetime
     removed: Removal | None = None
 

@@ -77,6 +77,17 @@ class CommitBody(Body):
     message: Text = ""
     lineage: Annotated[Lineage, AfterValidator(_no_hostile_text)] = Lineage()
     records: Annotated[Digest | None, Field(description="the table of records, which lies in the lake")] = None
+    attested: Annotated[
+        dict[Annotated[str, StringConstraints(max_length=100)], Digest],
+        Field(max_length=64, description="check → digest of the program of the project's own that passed"),
+        Safe,
+    ] = {}
+
+
+class ChecksBody(Body):
+    """What every version of a dataset must hold; see docs/how-to/checks.md."""
+
+    checks: Annotated[list[JsonObject], Field(max_length=64)] = []
 
 
 class RunBody(Body):

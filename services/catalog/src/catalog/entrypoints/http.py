@@ -11,6 +11,7 @@ from catalog.entrypoints import docs
 from catalog.entrypoints.docs.whole import whole
 from catalog.entrypoints.forward import Forwarder
 from catalog.entrypoints.routes import (
+    checks,
     datasets,
     deployments,
     events,
@@ -33,6 +34,7 @@ BODY_LIMITS = {"/v1/datasets/": 16 * MIB, "/v1/runs/": 8 * MIB, "/v1/policies/":
 
 ROUTERS: tuple[APIRouter, ...] = (
     datasets.router,
+    checks.router,
     files.router,
     garbage.router,
     policies.router,

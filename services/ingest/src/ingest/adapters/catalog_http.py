@@ -11,7 +11,16 @@ import httpx
 from ingest.application.ports import Committed, Head
 from ingest.domain.jobs import Job
 from ingest.errors import HeadMoved, KeyReused
-from millrace.errors import Conflict, DeadlineExceeded, Forbidden, Invalid, MillraceError, NotFound, Unavailable
+from millrace.errors import (
+    ChecksFailed,
+    Conflict,
+    DeadlineExceeded,
+    Forbidden,
+    Invalid,
+    MillraceError,
+    NotFound,
+    Unavailable,
+)
 from millrace.telemetry import current_traceparent
 
 ASK_SECONDS = 10.0
@@ -21,8 +30,24 @@ COMMIT_SECONDS = 120.0
 PAGE = 100
 MAX_PAGES = 100
 
-_BY_STATUS: dict[int, type[MillraceError]] = {400: Invalid, 403: Forbidden, 404: NotFound, 409: Conflict, 413: Invalid}
-_BY_CODE: dict[str, type[MillraceError]] = {HeadMoved.code: HeadMoved, KeyReused.code: KeyReused}
+_BY_STATUS: dict[int, type[MillraceError]] = {
+    400: Invalid,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    410: NotFound,
+    413: Invalid,
+    422: Invalid,
+}
+_BY_CODE: dict[str, type[MillraceError]] = {
+    HeadMoved.code: HeadMoved,
+    KeyReused.code: KeyReused,
+    ChecksFailed.code: ChecksFailed,
+    "checks-changed": Unavailable,
+    "object-missing": Unavailable,
+}
+"""What passes when it is tried again is transient: checks that were changed meanwhile, objects that a garbage
+collection took between push and commit."""
 
 
 class HttpCatalog:
@@ -50,7 +75,7 @@ class HttpCatalog:
         """Return the version whose lineage names the job's event, if there is one."""
         after: str | None = None
         for _ in range(MAX_PAGES):
-            page = await self._ask("GET", f"{_dataset(job)}/versions", job, limit=PAGE, after=after)
+            page = await self._ask("GET", f"{_dataset(job)}/versions", job, limit=PAGE, after=after, removed="true")
             for item in page["items"]:
                 if item["lineage"].get("event") == job.id:
                     return _committed(item)

@@ -80,6 +80,7 @@ async def post_commit(name: Name, body: CommitBody, caller: Writer, catalog: Her
         message=body.message,
         lineage=plain(body.lineage),
         records=body.records,
+        attested=body.attested,
     )
     reply = await commit_dataset(
         cmd,
@@ -87,6 +88,7 @@ async def post_commit(name: Name, body: CommitBody, caller: Writer, catalog: Her
         documents=catalog.documents,
         transact=catalog.transact,
         lake=catalog.lake,
+        checker=catalog.checker,
         clock=catalog.clock,
     )
     return answer(reply)
