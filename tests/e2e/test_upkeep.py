@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from millrace.clock import new_id
+from millrace.datasets.readers import Dataset
 from tests.e2e.conftest import Platform, until
 from tests.e2e.test_cli import run
 
@@ -77,3 +78,37 @@ def test_a_manifest_that_the_lake_lost_is_made_again(platform: Platform, dataset
     assert _json(platform, "data", "rebuild", dataset)["manifests"] == [manifest]
     assert run(platform, "data", "verify", f"{dataset}@2").returncode == 0
     assert run(platform, "data", "rebuild", dataset).returncode == 0
+
+
+def test_a_part_of_a_version_and_its_packs_are_cached_and_read_by_runs(platform: Platform, tmp_path: Path) -> None:
+    name = f"parts-{new_id().hex[-12:]}"
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for number in range(5):
+            (tmp_path / label / f"{number}.txt").write_text(f"{label}{number}")
+    run(platform, "data", "init", name, "-C", str(tmp_path))
+    assert run(platform, "data", "sync", "-C", str(tmp_path)).returncode == 0
+
+    part = _json(platform, "cache", "add", name, "--site", "nfs-a", "--path", "a/", "--wait")
+    assert sorted(it.name for it in (Path(part["path"]) / "a").iterdir()) == [f"{n}.txt" for n in range(5)]
+    assert not (Path(part["path"]) / "b").exists()
+    nothing = run(platform, "cache", "add", name, "--site", "nfs-a", "--path", "c/", "--wait")
+    assert nothing.returncode != 0
+    assert "c/" in nothing.stderr
+    assert run(platform, "cache", "add", name, "--site", "nfs-a", "--path", "!a").returncode == 2
+
+    start = ("runs", "start", "-d", name, "-c", "noop", "-s", "nfs-a", "--packs", "--path", "a/", "--gpus", "0")
+    started = _json(platform, *start)
+    done = platform.event("training.completed", lambda data: data["run"] == started["run"], 120)
+    assert done
+    shown = platform.get(f"/v1/runs/{started['run']}")
+    assert (shown["mode"], shown["paths"]) == ("packs", ["a/"])
+    with Dataset.open_packs(shown["path"]) as dataset:
+        assert list(dataset.paths) == [f"a/{number}.txt" for number in range(5)]
+
+    listed = run(platform, "cache", "ls").stdout
+    assert "a/ (packs)" in listed
+    why = run(platform, "cache", "why", name, "--site", "nfs-a")
+    assert why.returncode == 4
+    assert "there are: " in why.stderr
+    assert run(platform, "cache", "clear", name, "--site", "nfs-a", "--packs", "--path", "a/").returncode == 0

@@ -17,10 +17,14 @@ from millrace.events import (
     EVENT_CLASSES,
     MAX_EVENT_BYTES,
     AnyEvent,
+    CacheEvicted,
+    CacheRequested,
     DataLanded,
+    EventData,
     FutureVersion,
     IngestFailed,
     MismatchedEvent,
+    Selected,
     UnknownEventType,
     UnparsableEvent,
     build,
@@ -216,3 +220,38 @@ def test_places_that_data_may_land_in(uri: str, good: bool) -> None:
         assert not good
     else:
         assert good
+
+
+@pytest.mark.parametrize(
+    ("data", "fields"),
+    [
+        (
+            CacheRequested(site="nfs-a", dataset="d", version=1, commit="0" * 64),
+            {"site": "nfs-a", "dataset": "d", "version": 1, "commit": "0" * 64, "desired": "present", "reason": ""},
+        ),
+        (
+            CacheEvicted(entry="e", site="nfs-a", dataset="d", version=1, commit="0" * 64, reason="age", bytes=1),
+            {
+                "entry": "e",
+                "site": "nfs-a",
+                "dataset": "d",
+                "version": 1,
+                "commit": "0" * 64,
+                "reason": "age",
+                "bytes": 1,
+            },
+        ),
+    ],
+)
+def test_an_event_that_says_nothing_new_is_what_it_always_was(data: EventData, fields: dict[str, Any]) -> None:
+    assert data.model_dump(mode="json") == fields
+    event = build(data, source="/millrace/x", subject="s", project="default", sequence=1, clock=SystemClock())
+    assert event.datadigest == blake3(canonical_json(fields)).hexdigest()
+    assert decode(encode(event)).data == data
+
+
+def test_what_is_selected_travels() -> None:
+    selected = Selected(mode="packs", paths=("a/",))
+    data = CacheRequested(site="nfs-a", dataset="d", version=1, commit="0" * 64, selected=selected)
+    event = build(data, source="/millrace/x", subject="s", project="default", sequence=1, clock=SystemClock())
+    assert decode(encode(event)).data.selected == selected

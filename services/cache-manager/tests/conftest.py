@@ -29,6 +29,7 @@ from cache_manager.domain.names import EntryKey
 from cache_manager.settings import CacheManagerSettings, SiteSetting
 from millrace.clock import SystemClock, new_id
 from millrace.datasets.commit import Commit
+from millrace.datasets.pack import read_pack
 from millrace.datasets.push import push
 from millrace.datasets.stored import save_commit
 from millrace.documents import connect
@@ -62,6 +63,11 @@ class CountingStore(InMemoryObjectStore):
         self.reads[key] += 1
         if self.before is not None:
             await self.before(key)
+
+    def file_packs(self) -> list[str]:
+        """Return the keys of the packs that hold files, and no spare copies of manifests."""
+        packs = [key for key in self.objects if "/packs/" in key]
+        return [key for key in packs if not any(blob.flags for blob, _ in read_pack(self.objects[key]))]
 
     def pack_reads(self) -> dict[str, int]:
         return {key: count for key, count in self.reads.items() if "/packs/" in key or "/chunks/" in key}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from millrace_sdk.call import Call, Caller, R, path_of
@@ -62,9 +62,16 @@ class CacheCalls(Caller[R]):
         body = {"read_bytes_per_second": read_bytes_per_second, "open_seconds": open_seconds}
         return self.do(Call("POST", path_of("cache", "sites", site, "probes"), body=body))
 
-    def cache(self, site: str | None, dataset: str, version: int) -> R:
-        """Ask for a version at a site; None: where a run would have read it soonest."""
-        body = {"site": site, "dataset": dataset, "version": version}
+    def cache(
+        self, site: str | None, dataset: str, version: int, *, mode: str = "tree", paths: Sequence[str] = ()
+    ) -> R:
+        """Ask for a version, or the paths of it that match, at a site; None: where a run would have read it soonest.
+
+        `mode`: `tree` for files, `packs` for packs, which `Dataset.open` reads.
+        """
+        body: dict[str, Any] = {"site": site, "dataset": dataset, "version": version}
+        if mode != "tree" or paths:
+            body |= {"mode": mode, "paths": list(paths)}
         return self.do(Call("POST", path_of("cache", "entries"), body=body))
 
     def adopt(self, path: str, site: str, dataset: str, version: int) -> R:
@@ -88,10 +95,24 @@ class CacheCalls(Caller[R]):
         """Remove a prefetch rule."""
         return self.do(Call("DELETE", path_of("cache", "prefetch", rule)))
 
-    def cache_plan(self, dataset: str, version: str | int = "latest", site: str | None = None) -> R:
+    def cache_plan(
+        self,
+        dataset: str,
+        version: str | int = "latest",
+        site: str | None = None,
+        *,
+        mode: str = "tree",
+        paths: Sequence[str] = (),
+    ) -> R:
         """Return what it would take to cache a version at each site, or at one, without doing it."""
-        params = {"dataset": dataset, "version": version, **({} if site is None else {"site": site})}
+        params: dict[str, Any] = {"dataset": dataset, "version": version, "site": site}
+        if mode != "tree" or paths:
+            params |= {"mode": mode, "path": list(paths)}
         return self.do(Call("GET", path_of("cache", "plan"), params))
+
+    def cache_entry(self, entry: str) -> R:
+        """Return one copy."""
+        return self.do(Call("GET", path_of("cache", "entries", entry)))
 
     def cache_why(self, entry: str) -> R:
         """Return why an entry is as it is, who holds it, and when it would go."""

@@ -43,7 +43,7 @@ async def test_asking_again_fetches_nothing_and_is_answered(lab: Any) -> None:
 
 async def test_a_corrupt_pack_fails_with_a_reason_and_leaves_nothing(lab: Any) -> None:
     manager, version = await lab.manager(), await lab.version()
-    [pack] = [key for key in lab.store.objects if "/packs/" in key]
+    [pack] = lab.store.file_packs()
     data = bytearray(lab.store.objects[pack])
     data[100] ^= 1
     lab.store.objects[pack] = bytes(data)

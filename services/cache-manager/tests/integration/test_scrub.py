@@ -119,7 +119,7 @@ async def test_a_copy_that_the_lake_cannot_mend_says_so_and_is_not_granted(lab: 
     await lab.ready(manager, version)
     bad = files(lab, "v", "0007.png")[0]
     flip(bad)
-    [pack] = [key for key in lab.store.objects if "/packs/" in key]
+    [pack] = lab.store.file_packs()
     sound, broken = lab.store.objects[pack], bytearray(lab.store.objects[pack])
     for place in range(0, len(broken), 400):
         broken[place] ^= 1

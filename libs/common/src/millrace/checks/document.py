@@ -28,14 +28,12 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal, Self
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import yaml
 from blake3 import blake3
-from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from millrace.datasets.paths import check_path
+from millrace.datasets.patterns import Pattern, compiled
 from millrace.errors import Invalid, MillraceError
 from millrace.events.names import Digest
 
@@ -49,36 +47,8 @@ Short = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
-def to_regex(pattern: str) -> str:
-    """Return the regular expression of a pattern as `.gitignore` writes them.
-
-    Raises:
-        ValueError: it is none, or a negation, which a check has no use for.
-    """
-    try:
-        regex, include = GitIgnoreSpecPattern.pattern_to_regex(pattern)
-    except ValueError:
-        raise ValueError(f"not a pattern: {pattern!r}") from None
-    if regex is None or not include:
-        raise ValueError(f"a pattern that matches nothing, or negates: {pattern!r}")
-    return _compiled(str(regex))
-
-
-def _compiled(regex: str) -> str:
-    try:
-        pc.match_substring_regex(pa.array([""]), regex)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"not a regular expression of RE2: {error}") from None
-    return regex
-
-
-def _pattern(text: str) -> str:
-    to_regex(text)
-    return text
-
-
 def _split_expression(text: str) -> str:
-    _compiled(text)
+    compiled(text)
     if "(?P<split>" not in text:
         raise ValueError("the expression needs a group (?P<split>…)")
     return text
@@ -91,7 +61,6 @@ def _path(text: str) -> str:
         raise ValueError(error.message) from None
 
 
-Pattern = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_pattern)]
 Patterns = Annotated[tuple[Pattern, ...], Field(max_length=64)]
 SplitExpression = Annotated[str, StringConstraints(max_length=500), AfterValidator(_split_expression)]
 FilePath = Annotated[str, StringConstraints(max_length=1_024), AfterValidator(_path)]

@@ -9,22 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace.checks.document import BytesRule, DisjointRule, FilesRule, PathsRule, RecordsRule, to_regex
+from millrace.checks.document import BytesRule, DisjointRule, FilesRule, PathsRule, RecordsRule
 from millrace.checks.verdict import SHOWN, outside
 from millrace.datasets.manifest import Manifest
 from millrace.datasets.paths import printable
+from millrace.datasets.patterns import matching
 from millrace.records.table import RecordTable
 
 Found = Iterator[tuple[str, tuple[str, ...]]]
 """Reasons, and places."""
-
-
-def matching(paths: Any, patterns: Sequence[str]) -> Any:
-    """Return which of an Arrow array of paths match any of the patterns, as a numpy mask."""
-    mask = np.zeros(len(paths), dtype=bool)
-    for pattern in patterns:
-        mask |= pc.match_substring_regex(paths, to_regex(pattern)).to_numpy(zero_copy_only=False)
-    return mask
 
 
 def _chosen(manifest: Manifest, patterns: Sequence[str]) -> Any:

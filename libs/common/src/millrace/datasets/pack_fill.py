@@ -11,15 +11,18 @@ Every pack is verified, blob by blob, before it gets its name; a second fill kee
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from blake3 import blake3
 
 from millrace.datasets.bounded import Bounded
+from millrace.datasets.fetch import chunk_length, plan
 from millrace.datasets.folders import FOLDER_MODE, Part, explain, explained, open_root
-from millrace.datasets.keys import check_project, chunk_key, pack_key
+from millrace.datasets.keys import check_project, object_key
 from millrace.datasets.landing import Failpoint, FillResult, make_durable, no_failpoint
 from millrace.datasets.limits import CHUNK, PACK_MAX
 from millrace.datasets.manifest import Manifest
@@ -31,7 +34,58 @@ from millrace.objects.port import ObjectStore
 
 PACKS, CHUNKS, MANIFEST = "packs", "chunks", "manifest"
 
-Check = Callable[[bytes], None]
+
+@dataclass(frozen=True, slots=True)
+class PackedFile:
+    """A file of such a folder: what it is, its name in the lake, and its size in bytes."""
+
+    kind: str
+    name: str
+    size: int
+
+    @property
+    def path(self) -> str:
+        """Return its path in the folder."""
+        return MANIFEST if self.kind == MANIFEST else f"{self.kind}/{self.name}"
+
+    def check(self, data: bytes) -> None:
+        """Raise Corrupt unless these are its bytes."""
+        if self.kind == PACKS:
+            _check_pack(data, pack=self.name, size=self.size)
+        elif self.kind == CHUNKS:
+            _check_chunk(data, chunk=self.name)
+        elif blake3(data).hexdigest() != self.name:
+            raise Corrupt("the manifest is damaged")
+
+
+def objects_of(manifest: Manifest) -> list[PackedFile]:
+    """Return the files that `fill_packs` writes for a version, in a fixed order."""
+    chunks = {
+        chunk.hex(): chunk_length(entry, index)
+        for entry in manifest.take(plan(manifest, np.arange(manifest.files)).chunked)
+        for index, chunk in enumerate(entry.chunks)
+    }
+    files = [PackedFile(PACKS, ref.id, ref.size) for ref in manifest.packs]
+    files += [PackedFile(CHUNKS, name, size) for name, size in sorted(chunks.items())]
+    return [*files, PackedFile(MANIFEST, manifest.id, len(manifest.to_bytes()))]
+
+
+def damaged_objects(root: Path, files: Iterable[PackedFile]) -> list[str]:
+    """Return the paths of those files below `root` that are missing, or not what they should be."""
+    return [item.path for item in files if not _good(root / item.path, item)]
+
+
+def _good(path: Path, item: PackedFile) -> bool:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    with os.fdopen(handle, "rb") as file:
+        try:
+            item.check(file.read(item.size + 1))
+        except (MillraceError, OSError):
+            return False
+    return True
 
 
 async def fill_packs(
@@ -44,10 +98,12 @@ async def fill_packs(
     failpoint: Failpoint | None = None,
     concurrency: int = 4,
     ancestor: Path | None = None,
+    only: Collection[str] | None = None,
 ) -> FillResult:
     """Write the packs and chunks of `manifest` below `staging`, verified and synced.
 
-    Packs that `ancestor`, such a folder of another version, has are linked and not fetched.
+    Packs that `ancestor`, such a folder of another version, has are linked and not fetched. `only` names the files to
+    write, relative to `staging`; without it all are.
 
     Raises:
         Corrupt, NoSpace, Conflict, NotFound, Unavailable: as for `fill`.
@@ -55,6 +111,7 @@ async def fill_packs(
     check_project(project)
     work = _PackFill(store, manifest, staging, project, Meter(progress, files=manifest.files, total=manifest.bytes))
     work.ancestor, work.failpoint = ancestor, failpoint or no_failpoint
+    work.only = None if only is None else frozenset(only)
     try:
         with explained(staging):
             await to_the_end(work.prepare)
@@ -68,6 +125,7 @@ class _PackFill:
 
     ancestor: Path | None
     failpoint: Failpoint
+    only: frozenset[str] | None
 
     def __init__(self, store: ObjectStore, manifest: Manifest, staging: Path, project: str, meter: Meter) -> None:
         self.store, self.manifest, self.staging, self.project, self.meter = store, manifest, staging, project, meter
@@ -81,13 +139,11 @@ class _PackFill:
     async def run(self, concurrency: int) -> FillResult:
         await self.failpoint("fill.C2.after")
         async with Bounded(concurrency) as tasks:
-            for ref in self.manifest.packs:
-                check = partial(_check_pack, pack=ref.id, size=ref.size)
-                await tasks.start(partial(self._object, PACKS, ref.id, pack_key(self.project, ref.id), check))
-            for chunk in sorted(self.manifest.chunk_ids()):
-                check = partial(_check_chunk, chunk=chunk)
-                await tasks.start(partial(self._object, CHUNKS, chunk, chunk_key(self.project, chunk), check))
-        await to_the_end(self._write, self.staging / MANIFEST, self.manifest.to_bytes())
+            for item in objects_of(self.manifest):
+                if item.kind != MANIFEST and (self.only is None or item.path in self.only):
+                    await tasks.start(partial(self._object, item))
+        if self.only is None or MANIFEST in self.only:
+            await to_the_end(self._write, self.staging / MANIFEST, self.manifest.to_bytes())
         await make_durable(self.staging, self.failpoint)
         self.meter.advance(files=self.manifest.files)
         self.meter.finish()
@@ -102,15 +158,15 @@ class _PackFill:
             linked_bytes=self.linked_bytes,
         )
 
-    async def _object(self, kind: str, name: str, key: str, check: Check) -> None:
-        target = self.staging / kind / name
-        size = await to_the_end(self._near, kind, name, check)
+    async def _object(self, item: PackedFile) -> None:
+        key = object_key(self.project, "packs" if item.kind == PACKS else "chunks", item.name)
+        size = await to_the_end(self._near, item)
         if size is None:
             await self.failpoint("fill.C3.before")
             data = await self.store.get(key)
             await self.failpoint("fill.C3.after")
-            await to_the_end(check, data)
-            await to_the_end(self._write, target, data)
+            await to_the_end(item.check, data)
+            await to_the_end(self._write, self.staging / item.path, data)
             await self.failpoint("fill.C4.after")
             self.fetched += len(data)
             self.requests += 1
@@ -118,13 +174,13 @@ class _PackFill:
         else:
             self.meter.advance(done=size)
 
-    def _near(self, kind: str, name: str, check: Check) -> int | None:
+    def _near(self, item: PackedFile) -> int | None:
         """Return the size of an object that is here already, and good, or could be linked; None if it is to come."""
-        target = self.staging / kind / name
+        target = self.staging / item.path
         if target.is_file() and not target.is_symlink():
             data = target.read_bytes()
             try:
-                check(data)
+                item.check(data)
             except MillraceError:
                 target.unlink()
             else:
@@ -133,7 +189,7 @@ class _PackFill:
         if self.ancestor is None:
             return None
         try:
-            os.link(self.ancestor / kind / name, target, follow_symlinks=False)
+            os.link(self.ancestor / item.path, target, follow_symlinks=False)
         except OSError:
             return None
         size = target.stat().st_size

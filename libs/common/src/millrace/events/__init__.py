@@ -1,6 +1,6 @@
 """The contracts: one envelope, one file of payloads per aggregate, one registry."""
 
-from millrace.events.cache import CacheEvicted, CacheFailed, CacheReady, CacheRepaired, CacheRequested
+from millrace.events.cache import CacheEvicted, CacheFailed, CacheReady, CacheRepaired, CacheRequested, Selected
 from millrace.events.datasets import (
     DataLanded,
     DatasetCommitted,
@@ -76,6 +76,7 @@ __all__ = [
     "MismatchedEvent",
     "ModelPromoted",
     "ModelRegistered",
+    "Selected",
     "TestResult",
     "TrainingCancelled",
     "TrainingCheckpointed",

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from millrace.events.envelope import EventData
+from millrace.events.envelope import GrownEventData
 from millrace.events.names import Digest, ResourceName
 
 Reason = Annotated[str, StringConstraints(max_length=2_000)]
 
 
-class CacheRequested(EventData):
+class Selected(BaseModel):
+    """What of a version is meant: everything or the paths that match, as a tree of files or as packs."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    mode: Literal["tree", "packs"] = "tree"
+    paths: Annotated[
+        tuple[Annotated[str, StringConstraints(min_length=1, max_length=500)], ...], Field(max_length=64)
+    ] = ()
+
+
+class CacheRequested(GrownEventData):
     """A version should be present at a site, or absent from it."""
 
     TYPE: ClassVar[str] = "cache.requested"
+    LATER: ClassVar[tuple[str, ...]] = ("selected",)
 
     site: ResourceName
     dataset: ResourceName
@@ -23,14 +35,18 @@ class CacheRequested(EventData):
     commit: Digest
     desired: Literal["present", "absent"] = "present"
     reason: Reason = ""
+    selected: Selected = Field(default=Selected(), description="without it: the whole version as a tree of files")
 
 
-class _EntryFact(EventData):
+class _EntryFact(GrownEventData):
+    LATER: ClassVar[tuple[str, ...]] = ("variant",)
+
     entry: str = Field(max_length=256)
     site: ResourceName
     dataset: ResourceName
     version: int = Field(ge=1)
     commit: Digest
+    variant: str = Field(default="", max_length=64, description="empty for the whole version as a tree of files")
 
 
 class CacheReady(_EntryFact):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from millrace.events.envelope import EventData
+from millrace.events.envelope import EventData, GrownEventData
 from millrace.events.names import Digest, ResourceName
 
 Text = Annotated[str, StringConstraints(max_length=2_000)]
@@ -76,10 +76,11 @@ class DatasetRestored(EventData):
     commit: Digest | None = None
 
 
-class DataLanded(EventData):
+class DataLanded(GrownEventData):
     """New data lies somewhere and wants to become a dataset version. Outside systems send this one."""
 
     TYPE: ClassVar[str] = "data.landed"
+    LATER: ClassVar[tuple[str, ...]] = ("format", "urls")
 
     dataset: ResourceName
     uri: str = Field(
@@ -99,15 +100,6 @@ class DataLanded(EventData):
     urls: tuple[WebUrl, ...] | None = Field(
         default=None, max_length=MAX_URLS, description="the files, where `uri` is the URL that they all begin with"
     )
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_new(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what is not said, so that an event that needs none of it has the digest it always had."""
-        document: dict[str, Any] = handler(self)
-        for name in ("format", "urls"):
-            if document.get(name) is None:
-                document.pop(name, None)
-        return document
 
 
 class IngestStarted(EventData):

@@ -19,7 +19,14 @@ from datetime import datetime
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from blake3 import blake3
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 
 from millrace.events.names import Digest, EventId, Project, ResourceName
 
@@ -41,6 +48,21 @@ class EventData(BaseModel):
 
     TYPE: ClassVar[str]
     VERSION: ClassVar[int] = 1
+
+
+class GrownEventData(EventData):
+    """A payload that gained optional fields: an event that says nothing in them has the digest it always had."""
+
+    LATER: ClassVar[tuple[str, ...]]
+    """The fields that were added; left out of the JSON while they have their defaults."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_new(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = handler(self)
+        for name in self.LATER:
+            if getattr(self, name) == type(self).model_fields[name].get_default(call_default_factory=True):
+                document.pop(name, None)
+        return document
 
 
 D = TypeVar("D", bound=EventData)

@@ -6,16 +6,18 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from millrace.events.envelope import EventData
+from millrace.events.cache import Selected
+from millrace.events.envelope import EventData, GrownEventData
 from millrace.events.names import Digest, ObjectKey, ResourceName, RunId
 
 Reason = Annotated[str, StringConstraints(max_length=2_000)]
 
 
-class TrainingRequested(EventData):
+class TrainingRequested(GrownEventData):
     """A run should happen: this component, on this exact version, cached at this site."""
 
     TYPE: ClassVar[str] = "training.requested"
+    LATER: ClassVar[tuple[str, ...]] = ("selected",)
 
     run: RunId
     dataset: ResourceName
@@ -28,6 +30,7 @@ class TrainingRequested(EventData):
     gpus: int = Field(default=1, ge=0, le=1_024)
     priority: int = Field(default=0, ge=-100, le=100)
     experiment: ResourceName = "default"
+    selected: Selected = Field(default=Selected(), description="what of the version the run reads, and in which form")
 
 
 class TrainingQueued(EventData):
@@ -53,7 +56,7 @@ class TrainingStarted(EventData):
     site: ResourceName
     path: str = Field(max_length=4_096)
     cache_hit: bool
-    lease: str = Field(max_length=256)
+    lease: str = Field(max_length=320)
 
 
 class TrainingCheckpointed(EventData):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,10 @@ app = typer.Typer(
 )
 Ref = Annotated[str, typer.Argument(metavar="DATASET[@VERSION]", help="a dataset, at its head or at a version")]
 Site = Annotated[str, typer.Option("--site", "-s", help="the site")]
+Packs = Annotated[bool, typer.Option("--packs", help="as packs, which `Dataset.open` reads, instead of files")]
+Paths = Annotated[
+    list[str] | None, typer.Option("--path", metavar="PATTERN", help="only what matches, as in .gitignore; repeat")
+]
 PinName = Annotated[str, typer.Option("--name", "-n", help="which pin; each person or paper may have its own")]
 OPTION_COLUMNS = ("site", "verdict", "to fetch", "requests", "seconds", "victims", "reason")
 
@@ -39,6 +44,7 @@ def ls(project: Project = DEFAULT, as_json: AsJson = False) -> None:
         (
             it["site"],
             f"{it['dataset']}@{it['version']}",
+            _part(it),
             it["state"].lower(),
             f"{it['progress']:.0%}",
             size(it["bytes"]),
@@ -49,8 +55,14 @@ def ls(project: Project = DEFAULT, as_json: AsJson = False) -> None:
         )
         for it in found["items"]
     ]
-    columns = ("site", "version", "state", "filled", "size", "leases", "pins", "hits", "reason")
+    columns = ("site", "version", "part", "state", "filled", "size", "leases", "pins", "hits", "reason")
     print_table(rows, columns, empty="nothing is cached; `millrace cache add DATASET --site SITE`")
+
+
+def _part(entry: dict[str, Any]) -> str:
+    """Return what of its version a copy holds, and in which form."""
+    paths = ", ".join(entry.get("paths") or ("all",))
+    return f"{paths} (packs)" if entry.get("mode") == "packs" else paths
 
 
 @app.command("add")
@@ -59,19 +71,21 @@ def add(
     site: Annotated[
         str | None, typer.Option("--site", "-s", help="without it: where a run would read it soonest")
     ] = None,
+    packs: Packs = False,
+    path: Paths = None,
     project: Project = DEFAULT,
     wait: Wait = False,
     timeout: Timeout = 600,
     as_json: AsJson = False,
 ) -> None:
-    """Bring a version to a site, or to the best one."""
+    """Bring a version, or a part of it, to a site, or to the best one."""
     client = catalog(project)
     name, wanted = split_ref(ref)
     version = client.version(name, wanted)
-    entry = client.cache(site, name, version["version"])
+    entry = client.cache(site, name, version["version"], mode="packs" if packs else "tree", paths=path or ())
     site = entry["site"]
     if wait:
-        entry = _wait(client, site, version["commit"], timeout)
+        entry = _wait(client, entry["id"], timeout)
     report(entry, f"{name}@{version['version']} at {site}: {entry['state'].lower()}", as_json=as_json)
 
 
@@ -91,15 +105,22 @@ def adopt(
     version = client.version(name, wanted)
     entry = client.adopt(path, site, name, version["version"])
     if wait:
-        entry = _wait(client, site, version["commit"], timeout)
+        entry = _wait(client, entry["id"], timeout)
     report(entry, f"{name}@{version['version']} at {site}: {entry['state'].lower()}", as_json=as_json)
 
 
 @app.command("clear")
-def clear(ref: Ref, site: Site, project: Project = DEFAULT, as_json: AsJson = False) -> None:
+def clear(
+    ref: Ref,
+    site: Site,
+    packs: Packs = False,
+    path: Paths = None,
+    project: Project = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
     """Remove a version from a site: as soon as no run uses it; refused while it is pinned."""
     client = catalog(project)
-    shown, entry = _known(client, ref, site)
+    shown, entry = _known(client, ref, site, packs=packs, paths=path)
     cleared = client.clear(entry["id"])
     report(cleared, f"{shown} leaves {site}", as_json=as_json)
 
@@ -110,20 +131,30 @@ def pin(
     site: Site,
     name: PinName = "manual",
     reason: Annotated[str, typer.Option("--reason", "-r", help="what it is kept for")] = "",
+    packs: Packs = False,
+    path: Paths = None,
     project: Project = DEFAULT,
     as_json: AsJson = False,
 ) -> None:
     """Keep a version at a site, whatever happens, until it is unpinned."""
     client = catalog(project)
-    shown, entry = _known(client, ref, site)
+    shown, entry = _known(client, ref, site, packs=packs, paths=path)
     report(client.pin(entry["id"], name, reason), f"{shown} stays at {site} (pin {name})", as_json=as_json)
 
 
 @app.command("unpin")
-def unpin(ref: Ref, site: Site, name: PinName = "manual", project: Project = DEFAULT, as_json: AsJson = False) -> None:
+def unpin(
+    ref: Ref,
+    site: Site,
+    name: PinName = "manual",
+    packs: Packs = False,
+    path: Paths = None,
+    project: Project = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
     """Remove a pin; the copy ages from now on."""
     client = catalog(project)
-    shown, entry = _known(client, ref, site)
+    shown, entry = _known(client, ref, site, packs=packs, paths=path)
     report(client.unpin(entry["id"], name), f"{shown} at {site} has no pin {name} any more", as_json=as_json)
 
 
@@ -148,12 +179,14 @@ def scrub(
 def plan(
     ref: Ref,
     site: Annotated[str | None, typer.Option("--site", "-s", help="one site only")] = None,
+    packs: Packs = False,
+    path: Paths = None,
     project: Project = DEFAULT,
     as_json: AsJson = False,
 ) -> None:
     """Say what caching a version would take at each site, the best first. Changes nothing."""
     name, wanted = split_ref(ref)
-    found = catalog(project).cache_plan(name, wanted, site)
+    found = catalog(project).cache_plan(name, wanted, site, mode="packs" if packs else "tree", paths=path or ())
     if as_json:
         print_json(found)
         return
@@ -161,10 +194,17 @@ def plan(
 
 
 @app.command("why")
-def why(ref: Ref, site: Site, project: Project = DEFAULT, as_json: AsJson = False) -> None:
+def why(
+    ref: Ref,
+    site: Site,
+    packs: Packs = False,
+    path: Paths = None,
+    project: Project = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
     """Say how a version stands at a site and why, who holds it, when it would go, and how other sites would do."""
     client = catalog(project)
-    _, entry = _known(client, ref, site)
+    _, entry = _known(client, ref, site, packs=packs, paths=path)
     found = client.cache_why(entry["id"])
     if as_json:
         print_json({**entry, **found})
@@ -195,31 +235,34 @@ def _options(sites: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     ]
 
 
-def _known(client: Any, ref: str, site: str) -> tuple[str, Any]:
+def _known(
+    client: Any, ref: str, site: str, *, packs: bool = False, paths: Sequence[str] | None = None
+) -> tuple[str, Any]:
     """Return how to call the version, and its entry at the site."""
     name, wanted = split_ref(ref)
     version = client.version(name, wanted)
-    shown, entry = f"{name}@{version['version']}", _entry(client, site, version["commit"])
-    if entry is None:
-        raise NotFound(f"nobody asked for {shown} at {site}", hint=f"millrace cache add {shown} --site {site}")
-    return shown, entry
+    shown = f"{name}@{version['version']}"
+    found = client.cache_entries(site=site, commit=version["commit"])["items"]
+    form = "packs" if packs else "tree"
+    for entry in found:
+        if entry.get("mode", "tree") == form and set(entry.get("paths", ())) == set(paths or ()):
+            return shown, entry
+    others = ", ".join(_part(it) for it in found)
+    raise NotFound(
+        f"nobody asked for {shown} at {site}" + (f" in this form; there are: {others}" if others else ""),
+        hint=f"millrace cache add {shown} --site {site}",
+    )
 
 
-def _entry(client: Any, site: str, commit: str) -> Any:
-    found = client.cache_entries(site=site, commit=commit)["items"]
-    return next((it for it in found if it["site"] == site and it["commit"] == commit), None)
-
-
-def _wait(client: Any, site: str, commit: str, timeout: float) -> Any:
+def _wait(client: Any, entry_id: str, timeout: float) -> Any:
     clock = SystemClock()
     end = clock.monotonic() + timeout
     while True:
-        entry = _entry(client, site, commit)
-        if entry is not None and entry["state"] == "READY":
+        entry = client.cache_entry(entry_id)
+        if entry["state"] == "READY":
             return entry
-        if entry is not None and entry["state"] == "FAILED":
+        if entry["state"] == "FAILED":
             raise Conflict(f"the fill failed: {entry['reason']}")
         if clock.monotonic() > end:
-            reason = entry["reason"] if entry else "nothing is known of it"
-            raise DeadlineExceeded(f"not there after {timeout:g} s: {reason}")
+            raise DeadlineExceeded(f"not there after {timeout:g} s: {entry['reason'] or entry['state']}")
         time.sleep(0.2)

@@ -63,6 +63,10 @@ def start(
     model: Annotated[str | None, typer.Option("--model", "-m", help="register the result as a version of it")] = None,
     param: Annotated[list[str] | None, typer.Option("--param", help="NAME=VALUE, any number of times")] = None,
     gpus: Annotated[int, typer.Option(min=0)] = 1,
+    packs: Annotated[bool, typer.Option("--packs", help="let it read packs with `Dataset.open`, not files")] = False,
+    path: Annotated[
+        list[str] | None, typer.Option("--path", metavar="PATTERN", help="only what matches, as in .gitignore; repeat")
+    ] = None,
     project: Project = DEFAULT,
     wait: Wait = False,
     as_json: AsJson = False,
@@ -78,6 +82,8 @@ def start(
         "site": site,
         "model": model,
         "params": dict(_param(text) for text in param or []),
+        **({"mode": "packs"} if packs else {}),
+        **({"paths": path} if path else {}),
         "gpus": gpus,
     }
     run = client.start_run(body)

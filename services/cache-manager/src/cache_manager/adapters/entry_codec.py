@@ -28,7 +28,7 @@ def value(field: Any) -> Any:
             "correlation": field.correlation,
             "traceparent": field.traceparent,
         }
-    return field
+    return list(field) if isinstance(field, tuple) else field
 
 
 def entry_document(entry: Entry) -> dict[str, Any]:
@@ -43,6 +43,8 @@ def entry_from(document: dict[str, Any]) -> Entry:
     fields["state"] = State(document["state"])
     fields["charge"] = charge_from(document["charge"])
     fields["asked"] = Asked(**document["asked"])
+    fields["paths"] = tuple(document.get("paths") or ())
+    fields["stored"] = charge_from(document.get("stored") or {"bytes": 0, "inodes": 0})
     fields["cause"] = Cause(**document["cause"])
     fields["leases"] = {run: grant_from(grant) for run, grant in document["leases"].items()}
     fields["pins"] = {name: Pin(**pin) for name, pin in (document.get("pins") or {}).items()}

@@ -1,7 +1,7 @@
 """The directory of one site, worked on in threads of its own, so that an export that hangs stops nothing else.
 
 <root>/.millrace-site               whose directory this is
-<root>/v/<project>/<commit>/        a published tree, with `_READY` at its top
+<root>/v/<project>/<copy>/          a published tree, with `_READY` at its top
 <root>/.staging/<entry>.<token>/    being built by the holder of that token
 <root>/.trash/<entry>.<id>/         left its final path, waits to be deleted
 <root>/.quarantine/<entry>.<id>/    files that were found damaged, kept for whoever wants to know why
@@ -82,7 +82,7 @@ class DiskSite:
 
     def path(self, key: EntryKey) -> Path:
         """Return the final path of an entry's tree."""
-        return self.root / disk.VERSIONS / key.project / key.commit
+        return self.root / disk.VERSIONS / key.project / key.copy
 
     def staging(self, key: EntryKey, token: int) -> Path:
         """Return where the holder of `token` builds the tree."""
@@ -199,7 +199,7 @@ class DiskSite:
 
         def work() -> Found:
             versions = self.root / disk.VERSIONS
-            trees = [(project, commit) for project in disk.names(versions) for commit in disk.names(versions / project)]
+            trees = [(project, copy) for project in disk.names(versions) for copy in disk.names(versions / project)]
             areas = [disk.names(self.root / area) for area in (disk.STAGING, disk.TRASH, disk.QUARANTINE)]
             return Found(trees, *areas)
 

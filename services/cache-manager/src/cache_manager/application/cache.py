@@ -15,8 +15,9 @@ from cache_manager.application.requests import RequestCache, request_cache
 from cache_manager.application.sites import DefineSite, define_site, drain_site, remove_site
 from cache_manager.application.world import World
 from cache_manager.domain.charge import Site
-from cache_manager.domain.entry import Asked, Cause, Desired, Entry
-from cache_manager.domain.names import EntryKey, parse_entry
+from cache_manager.domain.entry import Asked, Cause, Entry
+from cache_manager.domain.names import parse_entry
+from cache_manager.domain.selection import WHOLE, Selection
 from cache_manager.domain.states import PUBLISHED, State
 from cache_manager.errors import EntryNotFound, Pinned, SiteDraining, SiteInUse, SiteNotFound
 from millrace.clock import new_id
@@ -98,12 +99,14 @@ class Cache:
         """Return everything that decides over an entry."""
         return await why(await self._entry(entry_id, project), self.world)
 
-    async def plan(self, project: str, dataset: str, reference: str, site: str | None) -> dict[str, Any]:
-        """Return what it would take to have a version at each site, or at one, without doing it."""
+    async def plan(
+        self, project: str, dataset: str, reference: str, site: str | None, selection: Selection = WHOLE
+    ) -> dict[str, Any]:
+        """Return what it would take to have a copy of a version at each site, or at one, without doing it."""
         if site is not None and await self.world.sites.get(site) is None:
             raise _no_site(site)
         known = await self.world.catalog.version(project, dataset, reference)
-        sites = await ranked(project, known.commit, self.world, site=site)
+        sites = await ranked(project, known.commit, self.world, site=site, selection=selection)
         return {"dataset": known.dataset, "version": known.version, "commit": known.commit, "sites": sites}
 
     async def pin(self, entry_id: str, project: str, name: str, reason: str, cause: Cause) -> dict[str, Any]:
@@ -150,10 +153,16 @@ class Cache:
 
         return await self.world.transact(work)
 
-    async def request_present(
-        self, site: str | None, project: str, dataset: str, reference: str, cause: Cause
+    async def request_present(  # noqa: PLR0917 - what a request consists of
+        self,
+        site: str | None,
+        project: str,
+        dataset: str,
+        reference: str,
+        cause: Cause,
+        selection: Selection = WHOLE,
     ) -> dict[str, Any]:
-        """Ask for a version to be cached: at a site, or at the best one.
+        """Ask for a version, or what is selected of it, to be cached: at a site, or at the best one.
 
         Raises:
             SiteNotFound, NotFound: no such site, dataset or version.
@@ -164,10 +173,11 @@ class Cache:
             await self._open(site)
         known = await self.world.catalog.version(project, dataset, reference)
         if site is None:
-            site = await best(project, known.commit, self.world)
-        key = EntryKey(site, project, known.commit)
-        entry = await self._wish(key, known.dataset, known.version, "present", cause)
-        return await self._shown(entry)
+            site = await best(project, known.commit, selection, self.world)
+        wish = RequestCache(
+            site, project, known.dataset, known.version, known.commit, "present", _now(), cause, selection
+        )
+        return await self._shown(await self._wish(wish))
 
     async def request_absent(self, entry_id: str, project: str, cause: Cause) -> dict[str, Any]:
         """Ask for an entry to go.
@@ -181,18 +191,26 @@ class Cache:
             raise Pinned(
                 f"{entry.id} is pinned: {', '.join(sorted(entry.pins))}", hint="`millrace cache unpin` it first"
             )
-        return await self._shown(await self._wish(entry.key, entry.dataset, entry.version, "absent", cause))
+        wish = RequestCache(
+            entry.site,
+            project,
+            entry.dataset,
+            entry.version,
+            entry.commit,
+            "absent",
+            _now(),
+            cause,
+            entry.selection,
+        )
+        return await self._shown(await self._wish(wish))
 
     async def fsck(self, *, deep: bool) -> dict[str, Any]:
         """Check the invariants."""
         return await fsck(self.world, deep=deep)
 
-    async def _wish(self, key: EntryKey, dataset: str, version: int, desired: Desired, cause: Cause) -> Entry:
-        asked = Asked(id=str(new_id()))
-        cmd = RequestCache(key.site, key.project, dataset, version, key.commit, desired, asked, cause)
-
+    async def _wish(self, cmd: RequestCache) -> Entry:
         async def work(uow: Unit) -> Entry | None:
-            uow.audit(cause.principal or "", f"cache.{desired}", f"cache:{key.id}", key.project, {})
+            uow.audit(cmd.cause.principal or "", f"cache.{cmd.desired}", f"cache:{cmd.key.id}", cmd.project, {})
             return await request_cache(cmd, uow=uow, clock=self.world.clock)
 
         entry = await self.world.transact(work)
@@ -227,6 +245,10 @@ class Cache:
     async def _problem(self, site: str) -> str | None:
         folder = self.world.folders(site)
         return "not opened by this process yet" if folder is None else await folder.problem()
+
+
+def _now() -> Asked:
+    return Asked(id=str(new_id()))
 
 
 def _no_site(site: str) -> SiteNotFound:

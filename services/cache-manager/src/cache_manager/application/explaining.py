@@ -12,6 +12,7 @@ from cache_manager.domain.entry import Entry
 from cache_manager.domain.names import EntryKey
 from cache_manager.domain.retention import Retention
 from cache_manager.domain.score import order, refetch_seconds, score
+from cache_manager.domain.selection import WHOLE, Selection
 from cache_manager.domain.states import PUBLISHED, State
 from cache_manager.errors import NoSiteError
 from millrace.errors import MillraceError
@@ -75,30 +76,35 @@ async def _pressure(entry: Entry, world: World) -> dict[str, Any]:
 async def _sites(entry: Entry, world: World) -> list[dict[str, Any]]:
     """Return how each site would do, best first; nothing where the lake cannot say."""
     try:
-        return await ranked(entry.project, entry.commit, world)
+        return await ranked(entry.project, entry.commit, world, selection=entry.selection)
     except MillraceError as error:
         return [{"site": entry.site, "verdict": "unknown", "reason": error.message}]
 
 
-async def ranked(project: str, commit: str, world: World, *, site: str | None = None) -> list[dict[str, Any]]:
-    """Return what it would take to have a version at each site (or at one), the best first."""
-    return [it.shown() for it in await options(project, commit, world, site=site)]
+async def ranked(
+    project: str, commit: str, world: World, *, site: str | None = None, selection: Selection = WHOLE
+) -> list[dict[str, Any]]:
+    """Return what it would take to have a copy of a version at each site (or at one), the best first."""
+    return [it.shown() for it in await options(project, commit, world, site=site, selection=selection)]
 
 
-async def options(project: str, commit: str, world: World, *, site: str | None = None) -> list[Option]:
+async def options(
+    project: str, commit: str, world: World, *, site: str | None = None, selection: Selection = WHOLE
+) -> list[Option]:
     """Return the sites for a version: those that can take it first, and of them the quickest."""
     sites = [it for it in await world.sites.all() if site is None or it.id == site]
-    found = [await option(EntryKey(it.id, project, commit), it, world) for it in sites]
+    keys = {it.id: EntryKey(it.id, project, commit, selection.variant) for it in sites}
+    found = [await option(keys[it.id], selection, it, world) for it in sites]
     return sorted(found, key=lambda it: (not it.usable, it.seconds, it.site))
 
 
-async def best(project: str, commit: str, world: World) -> str:
+async def best(project: str, commit: str, selection: Selection, world: World) -> str:
     """Return the site where a run would have read a version soonest.
 
     Raises:
         NoSiteError: none can take it; says why, site by site.
     """
-    found = await options(project, commit, world)
+    found = await options(project, commit, world, selection=selection)
     if not found or not found[0].usable:
         reasons = "; ".join(f"{it.site}: {it.reason}" for it in found) or "there are no sites"
         raise NoSiteError(f"no site can take it: {reasons}", hint="`millrace cache plan` says more")

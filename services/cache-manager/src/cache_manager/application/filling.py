@@ -34,7 +34,7 @@ async def fill(entry: Entry, lease: Lease, world: World) -> None:
     """Bring the version to its final path, or leave the entry waiting for room."""
     started = world.clock.monotonic()
     folder = await world.folder(entry.site)
-    facts = await world.lake.facts(entry.project, entry.commit)
+    facts = await world.lake.facts(entry.project, entry.commit, entry.selection)
     if entry.charge:  # a copy taken back from the trash is charged with itself only
         await folder.forget_aside(entry.key)
     reserved = await reserve(entry, facts, lease, world)
@@ -106,17 +106,21 @@ async def build(
 
 
 async def _ancestor(entry: Entry, folder: SiteFolder, world: World) -> Near | None:
-    """Return the copy of another version of the dataset to link from: the newest before this one, or the next.
+    """Return the copy of the dataset to link from: of this version, else the newest before it, else the next.
 
     It needs no lease: it is held open, a rename does not move it, and what is deleted from under us is fetched.
     """
     where = {"site": entry.site, "project": entry.project, "dataset": entry.dataset, "state": State.READY}
-    found = [other for other in await world.entries.find(where) if other.commit != entry.commit]
-    if not found:
+    alike = [it for it in await world.entries.find(where) if it.id != entry.id and it.mode == entry.mode]
+    if not alike:
         return None
-    older = [other for other in found if other.version < entry.version]
-    best = max(older, key=lambda it: it.version) if older else min(found, key=lambda it: it.version)
-    return Near(best.commit, folder.path(best.key))
+    best = min(alike, key=lambda it: _distance(it, entry))
+    return Near(best.commit, folder.path(best.key), best.selection)
+
+
+def _distance(other: Entry, entry: Entry) -> tuple[bool, int, bool]:
+    """Return how far a copy is from what an entry needs: older versions first, the next one of them, whole ones."""
+    return other.version > entry.version, abs(other.version - entry.version), bool(other.paths)
 
 
 def check(filled: Filled, facts: VersionFacts) -> None:
@@ -149,6 +153,8 @@ def _marker(entry: Entry, lease: Lease) -> Marker:
         files=entry.files,
         bytes=entry.bytes,
         token=lease.token,
+        mode=entry.mode,
+        paths=entry.paths,
     )
 
 

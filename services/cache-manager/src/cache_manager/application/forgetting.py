@@ -29,6 +29,7 @@ async def forget_removed(
             desired="absent",
             asked=asked,
             cause=cause,
+            selection=entry.selection,
         )
         await request_cache(wish, uow=uow, clock=clock)
     return bool(entries)

@@ -11,7 +11,7 @@ from cache_manager.application.sweep import BUILDING, Sums, incomplete, total
 from cache_manager.application.world import World
 from cache_manager.domain.charge import EVERY_SITE, Quota, Site
 from cache_manager.domain.entry import Entry
-from cache_manager.domain.names import EntryKey
+from cache_manager.domain.names import key_of
 from cache_manager.domain.states import State
 
 SETTLE_SECONDS = 0.5
@@ -91,7 +91,7 @@ def _quotas(quotas: list[Quota], sums: Sums) -> set[Violation]:
 async def _entry(entry: Entry, folder: SiteFolder, world: World, *, deep: bool) -> set[Violation]:
     reason = await incomplete(entry, folder)
     if reason is None and deep:
-        facts = await world.lake.facts(entry.project, entry.commit)
+        facts = await world.lake.facts(entry.project, entry.commit, entry.selection)
         damaged = await world.lake.damaged(entry.project, facts, folder.path(entry.key))
         reason = f"{len(damaged)} files are damaged, first {damaged[0]}" if damaged else None
     return {Violation(reason, f"entry:{entry.id}")} if reason else set()
@@ -101,10 +101,10 @@ async def _strays(site: Site, folder: SiteFolder, world: World) -> set[Violation
     listed = await folder.found()
     entries = {entry.id: entry for entry in await world.entries.find({"site": site.id}, limit=100_000)}
     found = set()
-    for project, commit in listed.trees:
-        entry = entries.get(EntryKey(site.id, project, commit).id)
+    for project, copy in listed.trees:
+        entry = entries.get(key_of(site.id, project, copy).id)
         if entry is None or entry.state in GONE:
-            found.add(Violation("a tree at a final path that no entry owns", f"site:{site.id}/v/{project}/{commit}"))
+            found.add(Violation("a tree at a final path that no entry owns", f"site:{site.id}/v/{project}/{copy}"))
     for name in listed.staging:
         entry_id, _, token = name.rpartition(".")
         entry = entries.get(entry_id)

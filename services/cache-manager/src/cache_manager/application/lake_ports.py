@@ -7,10 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from cache_manager.domain.selection import WHOLE, Selection
+
 
 @dataclass(frozen=True)
 class VersionFacts:
-    """What the lake says about a version."""
+    """What the lake says about a version, or about the part of it that is selected.
+
+    `files`, `bytes` and `tree_root` are those of that part; `stored_bytes` and `stored_files` are what a copy puts into
+    a site's folder, `folders` the folders below it; `objects` are the packs and chunks that hold the bytes.
+    """
 
     commit: str
     tree_root: str
@@ -19,6 +25,9 @@ class VersionFacts:
     bytes: int
     folders: int
     objects: int = 0
+    stored_bytes: int = 0
+    stored_files: int = 0
+    selection: Selection = WHOLE
 
 
 @dataclass(frozen=True)
@@ -34,10 +43,11 @@ class Filled:
 
 @dataclass(frozen=True)
 class Near:
-    """A published tree of another version at the same site, by its commit and path."""
+    """Another published copy at the same site, in the same form."""
 
     commit: str
     path: Path
+    selection: Selection = WHOLE
 
 
 @dataclass(frozen=True)
@@ -52,8 +62,8 @@ class Checked:
 class Lake(Protocol):
     """Dataset versions in the object store."""
 
-    async def facts(self, project: str, commit: str) -> VersionFacts:
-        """Return what a version consists of. Raises NotFound, Corrupt, Invalid, Unavailable."""
+    async def facts(self, project: str, commit: str, selection: Selection) -> VersionFacts:
+        """Return what the selected part of a version consists of. Raises NotFound, Corrupt, Invalid, Unavailable."""
 
     async def fill(
         self,
@@ -63,22 +73,22 @@ class Lake(Protocol):
         progress: Callable[[int, int], None],
         near: Near | None = None,
     ) -> Filled:
-        """Write a version's files into the new folder `target`, each blob verified before its file has a name.
+        """Write what is selected into the new folder `target`, each blob verified before its file has a name.
 
-        Files that `near` has are linked and not fetched.
+        Files, or packs, that `near` has are linked and not fetched.
 
         All is durable when it returns. `progress(written bytes, fetched bytes)` is called now and then. Passes the
         failpoints C3 to C6.
         """
 
     async def damaged(self, project: str, facts: VersionFacts, tree: Path) -> list[str]:
-        """Return the paths below `tree` whose bytes are not the version's: missing, different, or not part of it."""
+        """Return the paths below `tree` whose bytes are not as they should be: missing, different, or too many."""
 
     async def check(self, project: str, facts: VersionFacts, tree: Path, start: int, size: int) -> Checked:
-        """Read files of a tree again, from the given one on (in the manifest's order), until `size` bytes were read."""
+        """Read files of a copy again, from the given one on (in an order of its own), until `size` bytes were read."""
 
     async def mend(self, project: str, facts: VersionFacts, paths: Sequence[str], target: Path) -> int:
-        """Write those files of the version that are at `paths` below the new folder `target`, verified and durable.
+        """Write those files of a copy that are at `paths` below the new folder `target`, verified and durable.
 
         Return the bytes that came from the lake. Raises like `fill`.
         """

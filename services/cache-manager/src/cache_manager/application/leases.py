@@ -13,6 +13,7 @@ from cache_manager.application.requests import RequestCache, request_cache
 from cache_manager.application.world import World
 from cache_manager.domain.entry import Asked, Cause, Entry, Grant
 from cache_manager.domain.names import EntryKey, LeaseName, parse_lease
+from cache_manager.domain.selection import WHOLE, Selection
 from cache_manager.domain.states import PUBLISHED
 from cache_manager.errors import EntryNotReady, LeaseLost, SiteNotFound
 from millrace.clock import new_id
@@ -25,7 +26,7 @@ SEEN_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class AcquireLease:
-    """A run needs the path of a version at a site."""
+    """A run needs the path of a version, or of what is selected of it, at a site."""
 
     run: str
     site: str
@@ -33,11 +34,12 @@ class AcquireLease:
     dataset: str
     commit: str
     cause: Cause = field(default_factory=Cause)
+    selection: Selection = WHOLE
 
     @property
     def key(self) -> EntryKey:
         """Return the entry that is meant."""
-        return EntryKey(self.site, self.project, self.commit)
+        return EntryKey(self.site, self.project, self.commit, self.selection.variant)
 
 
 async def acquire_lease(cmd: AcquireLease, *, world: World) -> dict[str, Any]:
@@ -73,6 +75,7 @@ async def acquire_lease(cmd: AcquireLease, *, world: World) -> dict[str, Any]:
         "files": entry.files,
         "bytes": entry.bytes,
         "tree_root": entry.tree_root,
+        "mode": entry.mode,
         "seconds": world.limits.lease,
     }
 
@@ -92,6 +95,7 @@ async def _ask_for(cmd: AcquireLease, world: World) -> Entry | None:
         desired="present",
         asked=Asked(id=str(new_id())),
         cause=cmd.cause,
+        selection=cmd.selection,
     )
 
     async def work(uow: Unit) -> Entry | None:

@@ -13,6 +13,7 @@ from cache_manager.domain.charge import EVERY_SITE, Charge, Quota, Site
 from cache_manager.domain.entry import Entry
 from cache_manager.domain.names import EntryKey
 from cache_manager.domain.score import victims
+from cache_manager.domain.selection import Selection
 from cache_manager.domain.states import PUBLISHED, State
 
 Verdict = Literal["ready", "under way", "fits", "evicts", "waits", "never", "draining", "unreachable"]
@@ -57,20 +58,20 @@ class Option:
         }
 
 
-async def option(key: EntryKey, site: Site, world: World) -> Option:
-    """Return what it would take to have a version at a site. Reads the version's manifest, and changes nothing.
+async def option(key: EntryKey, selection: Selection, site: Site, world: World) -> Option:
+    """Return what it would take to have a copy at a site. Reads the version's manifest, and changes nothing.
 
     Raises:
         NotFound, Corrupt, Unavailable: what the lake says of the version.
     """
-    facts = await world.lake.facts(key.project, key.commit)
+    facts = await world.lake.facts(key.project, key.commit, selection)
     need = needed(facts)
     entry = await world.entries.get(key.id)
     folder = world.folders(site.id)
     problem = "not opened by this process yet" if folder is None else await folder.problem()
     if problem is not None:
         return Option(site.id, "unreachable", problem, need, need.bytes, facts.objects, 0.0)
-    running = site.links.run_seconds(facts.bytes, facts.files)
+    running = site.links.run_seconds(facts.stored_bytes, facts.stored_files)
     if entry is not None and entry.desired == "present" and entry.state in PUBLISHED:
         return Option(site.id, "ready", "its copy is complete", need, 0, 0, running)
     missing = need.bytes if entry is None or not entry.charge else round(need.bytes * (1.0 - entry.progress))

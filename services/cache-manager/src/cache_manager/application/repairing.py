@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 async def repair(entry: Entry, lease: Lease, world: World) -> None:
     """Make the tree of an entry whole again, and announce how many files were wrong."""
     folder = await world.folder(entry.site)
-    facts = await world.lake.facts(entry.project, entry.commit)
+    facts = await world.lake.facts(entry.project, entry.commit, entry.selection)
     damaged = await world.lake.damaged(entry.project, facts, folder.path(entry.key))
     fetched = 0
     if await folder.marker(entry.key) is None:

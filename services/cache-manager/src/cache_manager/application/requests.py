@@ -8,6 +8,7 @@ from cache_manager.application import announce, metrics
 from cache_manager.application.ports import Unit
 from cache_manager.domain.entry import Asked, Cause, Desired, Entry
 from cache_manager.domain.names import EntryKey
+from cache_manager.domain.selection import WHOLE, Selection
 from cache_manager.domain.states import State
 from millrace.clock import Clock
 from millrace.errors import Conflict
@@ -17,7 +18,7 @@ UNDER_WAY = frozenset({State.QUEUED, State.WAIT_SPACE, State.FETCHING, State.VER
 
 @dataclass(frozen=True)
 class RequestCache:
-    """The wish that a version be present at, or absent from, a site."""
+    """The wish that a version, or what is selected of it, be present at, or absent from, a site."""
 
     site: str
     project: str
@@ -27,11 +28,12 @@ class RequestCache:
     desired: Desired
     asked: Asked
     cause: Cause = field(default_factory=Cause)
+    selection: Selection = WHOLE
 
     @property
     def key(self) -> EntryKey:
         """Return the entry that is meant."""
-        return EntryKey(self.site, self.project, self.commit)
+        return EntryKey(self.site, self.project, self.commit, self.selection.variant)
 
 
 async def request_cache(cmd: RequestCache, *, uow: Unit, clock: Clock) -> Entry | None:
@@ -70,6 +72,8 @@ async def _first(cmd: RequestCache, *, uow: Unit, clock: Clock) -> Entry:
         commit=cmd.commit,
         dataset=cmd.dataset,
         version=cmd.version,
+        mode=cmd.selection.mode,
+        paths=cmd.selection.paths,
         reason="waiting for a worker",
         asked=cmd.asked,
         cause=cmd.cause,

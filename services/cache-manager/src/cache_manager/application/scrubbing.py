@@ -82,7 +82,7 @@ class Scrubber:
     async def _piece(self, entry: Entry, start: int, *, sample: bool) -> None:
         world, begun = self._world, self._world.clock.monotonic()
         folder = await world.folder(entry.site)
-        facts = await world.lake.facts(entry.project, entry.commit)
+        facts = await world.lake.facts(entry.project, entry.commit, entry.selection)
         found = await world.lake.check(entry.project, facts, folder.path(entry.key), start, PIECE)
         metrics.SCRUBBED.labels(entry.site).inc(found.bytes)
         if found.damaged:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from cache_manager.domain.charge import Charge
 from cache_manager.domain.names import EntryKey
+from cache_manager.domain.selection import Mode, Selection
 from millrace.proximity import Proximity
 
 
@@ -25,16 +26,18 @@ class Marker:
     files: int
     bytes: int
     token: int
+    mode: Mode = "tree"
+    paths: tuple[str, ...] = ()
 
     @property
     def key(self) -> EntryKey:
         """Return the entry that the tree belongs to."""
-        return EntryKey(self.site, self.project, self.commit)
+        return EntryKey(self.site, self.project, self.commit, Selection(self.mode, self.paths).variant)
 
 
 @dataclass(frozen=True)
 class Found:
-    """What lies on a site: published trees, and the names in `.staging`, `.trash` and `.quarantine`."""
+    """What lies on a site: copies by (project, name), and the names in `.staging`, `.trash` and `.quarantine`."""
 
     trees: Sequence[tuple[str, str]]
     staging: Sequence[str]

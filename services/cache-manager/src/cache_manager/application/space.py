@@ -19,7 +19,7 @@ OWN_INODES = 3
 
 def needed(facts: VersionFacts) -> Charge:
     """Return what a version is charged with."""
-    return Charge(facts.bytes, facts.files + facts.folders + OWN_INODES)
+    return Charge(facts.stored_bytes, facts.stored_files + facts.folders + OWN_INODES)
 
 
 async def reserve(entry: Entry, facts: VersionFacts, lease: Lease, world: World) -> Entry | None:
@@ -45,6 +45,7 @@ async def reserve(entry: Entry, facts: VersionFacts, lease: Lease, world: World)
             files=facts.files,
             bytes=facts.bytes,
             tree_root=facts.tree_root,
+            stored=Charge(facts.stored_bytes, facts.stored_files),
             fetched_bytes=0,
             progress=0.0,
             reason="fetching",

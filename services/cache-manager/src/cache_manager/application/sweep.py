@@ -11,7 +11,7 @@ from cache_manager.application.site_ports import Found, Marker, SiteFolder
 from cache_manager.application.world import World
 from cache_manager.domain.charge import EVERY_SITE, Charge, Site
 from cache_manager.domain.entry import Entry
-from cache_manager.domain.names import EntryKey
+from cache_manager.domain.names import EntryKey, key_of
 from cache_manager.domain.states import Move, State
 from millrace.errors import Fenced
 from millrace.leases.beats import Beats
@@ -45,8 +45,8 @@ class Sweep:
         """Sweep one site. The disk is read before the database: tokens only rise, so nothing alive looks stale."""
         found = await folder.found()
         entries = {entry.id: entry for entry in await self._world.entries.find({"site": site.id}, limit=100_000)}
-        for project, commit in found.trees:
-            key = EntryKey(site.id, project, commit)
+        for project, copy in found.trees:
+            key = key_of(site.id, project, copy)
             await self._tree(key, entries.get(key.id), folder)
         await self._staging(found, entries, folder)
         await self._trash(found, entries, folder)
@@ -112,8 +112,9 @@ async def incomplete(entry: Entry, folder: SiteFolder) -> str | None:
     if (marker.tree_root, marker.files, marker.bytes) != (entry.tree_root, entry.files, entry.bytes):
         return "the tree at the final path is another one"
     files, size = await folder.measure(entry.key)
-    if (files, size) != (entry.files, entry.bytes):
-        return f"its tree has {files} files of {size} bytes, and should have {entry.files} of {entry.bytes}"
+    stored = entry.stored or Charge(entry.bytes, entry.files)
+    if Charge(size, files) != stored:
+        return f"its tree has {files} files of {size} bytes, and should have {stored.inodes} of {stored.bytes}"
     return None
 
 
@@ -124,6 +125,8 @@ def _adopted(marker: Marker, world: World) -> Entry:
         commit=marker.commit,
         dataset=marker.dataset,
         version=marker.version,
+        mode=marker.mode,
+        paths=marker.paths,
         reason="found on the site; waiting to be verified",
         created_at=world.clock.now(),
     )

@@ -58,7 +58,7 @@ class Site:
 
     def tree(self, key: EntryKey) -> str:
         """Return the final path of an entry."""
-        return f"{self.path}/v/{key.project}/{key.commit}"
+        return f"{self.path}/v/{key.project}/{key.copy}"
 
 
 EVERY_SITE = "*"

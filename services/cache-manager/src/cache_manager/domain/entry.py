@@ -9,6 +9,7 @@ from typing import Literal
 
 from cache_manager.domain.charge import Charge
 from cache_manager.domain.names import EntryKey
+from cache_manager.domain.selection import Mode, Selection
 from cache_manager.domain.states import State
 
 Desired = Literal["present", "absent"]
@@ -62,6 +63,9 @@ class Pin:
 class Entry:
     """What is remembered of an entry. `token` is the fencing token of whoever worked on it last.
 
+    `files`, `bytes` and `tree_root` are those of what the copy holds of the version, `stored` the bytes and files that
+    lie at the site for it.
+
     `heat` counts uses, each of them half as much after a day; `fill_seconds` is what the last whole fetch took.
     """
 
@@ -83,6 +87,9 @@ class Entry:
     files: int = 0
     bytes: int = 0
     tree_root: str = ""
+    mode: Mode = "tree"
+    paths: tuple[str, ...] = ()
+    stored: Charge = field(default_factory=Charge)
     fetched_bytes: int = 0
     saved_bytes: int = 0
     progress: float = 0.0
@@ -104,7 +111,12 @@ class Entry:
     @property
     def key(self) -> EntryKey:
         """Return what makes the entry one and the same."""
-        return EntryKey(self.site, self.project, self.commit)
+        return EntryKey(self.site, self.project, self.commit, self.selection.variant)
+
+    @property
+    def selection(self) -> Selection:
+        """Return what of the version the copy holds, and in which form."""
+        return Selection(self.mode, self.paths)
 
     @property
     def held(self) -> bool:
@@ -113,5 +125,5 @@ class Entry:
 
     @property
     def id(self) -> str:
-        """Return `<site>.<project>.<commit>`."""
+        """Return `<site>.<project>.<copy>`."""
         return self.key.id

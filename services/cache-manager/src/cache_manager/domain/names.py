@@ -8,24 +8,37 @@ from dataclasses import dataclass
 from cache_manager.errors import EntryNotFound, LeaseLost
 
 _NAME = r"[a-z0-9][a-z0-9-]{0,62}"
-_ENTRY = re.compile(rf"({_NAME})\.({_NAME})\.([0-9a-f]{{64}})")
+_COPY = r"[0-9a-f]{64}(?:-[a-z0-9][a-z0-9-]{0,62})?"
+_ENTRY = re.compile(rf"({_NAME})\.({_NAME})\.({_COPY})")
 _LEASE = re.compile(
-    rf"({_NAME}\.{_NAME}\.[0-9a-f]{{64}})\.([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})\.([0-9]{{1,18}})"
+    rf"({_NAME}\.{_NAME}\.{_COPY})\.([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})\.([0-9]{{1,18}})"
 )
 
 
 @dataclass(frozen=True)
 class EntryKey:
-    """What makes an entry one and the same."""
+    """What makes an entry one and the same. `variant` is empty for the whole version as a tree."""
 
     site: str
     project: str
     commit: str
+    variant: str = ""
+
+    @property
+    def copy(self) -> str:
+        """Return `<commit>` or `<commit>-<variant>`: the copy's name among those of a project at a site."""
+        return f"{self.commit}-{self.variant}" if self.variant else self.commit
 
     @property
     def id(self) -> str:
-        """Return `<site>.<project>.<commit>`."""
-        return f"{self.site}.{self.project}.{self.commit}"
+        """Return `<site>.<project>.<copy>`."""
+        return f"{self.site}.{self.project}.{self.copy}"
+
+
+def key_of(site: str, project: str, copy: str) -> EntryKey:
+    """Return the key of a copy by its name."""
+    commit, _, variant = copy.partition("-")
+    return EntryKey(site, project, commit, variant)
 
 
 @dataclass(frozen=True)
@@ -51,7 +64,7 @@ def parse_entry(text: str) -> EntryKey:
     match = _ENTRY.fullmatch(text)
     if match is None:
         raise EntryNotFound("no such cache entry")
-    return EntryKey(*match.groups())
+    return key_of(*match.groups())
 
 
 def parse_lease(text: str) -> LeaseName:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from cache_manager.application.forgetting import forget_removed
 from cache_manager.application.ports import Unit
@@ -10,10 +11,11 @@ from cache_manager.application.prefetching import prefetch_commit, prefetch_run
 from cache_manager.application.requests import RequestCache, request_cache
 from cache_manager.domain.entry import Asked, Cause
 from cache_manager.domain.prefetch import Prefetch as Rule
+from cache_manager.domain.selection import Selection
 from cache_manager.settings import Prefetch
 from millrace.bus import Subscription
 from millrace.clock import Clock
-from millrace.events import CacheRequested, DatasetCommitted, DatasetRemoved, TrainingRequested, encode
+from millrace.events import CacheRequested, DatasetCommitted, DatasetRemoved, Selected, TrainingRequested, encode
 from millrace.events.envelope import AnyEvent
 
 
@@ -33,6 +35,7 @@ def subscriptions(clock: Clock, kick: Callable[[], None], prefetch: Sequence[Pre
             desired=data.desired,
             asked=Asked(max(1, event.sequence), event.id),
             cause=cause_of(event),
+            selection=_selection(data.selected),
         )
         await request_cache(cmd, uow=uow, clock=clock)
         uow.after_commit(kick)
@@ -54,7 +57,8 @@ def subscriptions(clock: Clock, kick: Callable[[], None], prefetch: Sequence[Pre
     async def on_training_requested(event: AnyEvent, uow: Unit) -> None:
         """Wish a run's version present where it will run, if a rule says so: the queue may be long."""
         data: TrainingRequested = event.data
-        if await prefetch_run(_wish(event, site=data.site, asked=Asked(id=event.id)), uow=uow, clock=clock):
+        wish = replace(_wish(event, site=data.site, asked=Asked(id=event.id)), selection=_selection(data.selected))
+        if await prefetch_run(wish, uow=uow, clock=clock):
             uow.after_commit(kick)
 
     return [
@@ -77,6 +81,10 @@ def _wish(event: AnyEvent, *, site: str, asked: Asked) -> RequestCache:
         asked=asked,
         cause=cause_of(event),
     )
+
+
+def _selection(selected: Selected) -> Selection:
+    return Selection(selected.mode, selected.paths)
 
 
 def cause_of(event: AnyEvent) -> Cause:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import Field, model_validator
 
 from cache_manager.application.leases import AcquireLease, acquire_lease, release_lease, renew_lease
+from cache_manager.domain.selection import Selection
 from cache_manager.domain.states import State
 from cache_manager.entrypoints.http_common import Auditor, Body, Here, Id, Name, Pinner, Reader, Writer, cause_of
+from millrace.datasets.patterns import Pattern
 from millrace.events.names import NAME_PATTERN, Digest, ResourceName, RunId
 from millrace.http import ProjectName
 
@@ -18,7 +20,23 @@ router = APIRouter(prefix="/v1/cache", tags=["cache"])
 fsck_router = APIRouter(tags=["operations"])
 
 
-class EntryBody(Body):
+class SelectionBody(Body):
+    """What of a version is meant, and in which form."""
+
+    mode: Literal["tree", "packs"] = Field(
+        default="tree", description="`packs`: as they lie in the lake, for `Dataset.open`; they land much sooner"
+    )
+    paths: tuple[Pattern, ...] = Field(
+        default=(), max_length=64, description="only what matches these patterns, written as in `.gitignore`"
+    )
+
+    @property
+    def selection(self) -> Selection:
+        """Return it as the application takes it."""
+        return Selection(self.mode, self.paths)
+
+
+class EntryBody(SelectionBody):
     """What should be cached: a version by number or commit."""
 
     site: ResourceName | None = Field(default=None, description="none: where a run would have read it soonest")
@@ -33,7 +51,7 @@ class EntryBody(Body):
         return self
 
 
-class LeaseBody(Body):
+class LeaseBody(SelectionBody):
     """A run that needs a version's path."""
 
     run: RunId
@@ -56,10 +74,12 @@ async def get_plan(
     dataset: Annotated[str, Query(pattern=NAME_PATTERN)],
     version: Annotated[str, Query(max_length=64, description="a number, a commit, or `latest`")] = "latest",
     site: Annotated[str | None, Query(pattern=NAME_PATTERN)] = None,
+    mode: Literal["tree", "packs"] = "tree",
+    path: Annotated[list[Pattern], Query(max_length=64, description="only what matches; repeat it")] = [],  # noqa: B006
     project: ProjectName = "default",
 ) -> dict[str, Any]:
     """Say what it would take to cache a version at each site: bytes, requests, seconds, victims. Changes nothing."""
-    return await cache.plan(project, dataset, version, site)
+    return await cache.plan(project, dataset, version, site, Selection(mode, tuple(path)))
 
 
 @router.get("/entries")
@@ -93,7 +113,8 @@ async def post_entry(
 ) -> dict[str, Any]:
     """Ask for a version to be cached at a site; repeating it joins what is under way."""
     reference = str(body.version) if body.version is not None else str(body.commit)
-    return await cache.request_present(body.site, project, body.dataset, reference, cause_of(principal))
+    selection = body.selection
+    return await cache.request_present(body.site, project, body.dataset, reference, cause_of(principal), selection)
 
 
 @router.delete("/entries/{entry}", status_code=202)
@@ -142,6 +163,7 @@ async def post_lease(
         dataset=body.dataset,
         commit=body.commit,
         cause=cause_of(principal),
+        selection=body.selection,
     )
     return await acquire_lease(cmd, world=cache.world)
 

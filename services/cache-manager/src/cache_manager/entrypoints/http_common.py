@@ -21,7 +21,7 @@ PolicyMaker = Annotated[Principal, Depends(requires("policies:write"))]
 SiteAdmin = Annotated[Principal, Depends(requires_platform("sites:write"))]
 Prober = Annotated[Principal, Depends(requires_platform("cache:write"))]
 Auditor = Annotated[Principal, Depends(requires_platform("fsck:read"))]
-Id = Annotated[str, Path(max_length=256)]
+Id = Annotated[str, Path(max_length=320)]
 Name = Annotated[str, Path(pattern=NAME_PATTERN)]
 
 

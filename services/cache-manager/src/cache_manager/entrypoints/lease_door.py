@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -98,13 +99,14 @@ def _command(scope: Scope, message: Message, principal: Principal) -> AcquireLea
         body = _BODY.validate_json(message.get("body", b""))
     except (MillraceError, ValidationError):
         return None
-    return AcquireLease(body.run, body.site, project, body.dataset, body.commit, Cause(principal=principal.id))
+    cause = Cause(principal=principal.id)
+    return AcquireLease(body.run, body.site, project, body.dataset, body.commit, cause, body.selection)
 
 
 def _told(cmd: AcquireLease) -> AcquireLease:
     """Return the wish with the trace that it belongs to."""
     cause = Cause(principal=cmd.cause.principal, traceparent=current_traceparent())
-    return AcquireLease(cmd.run, cmd.site, cmd.project, cmd.dataset, cmd.commit, cause)
+    return replace(cmd, cause=cause)
 
 
 def _again(first: Message, receive: Receive) -> Receive:

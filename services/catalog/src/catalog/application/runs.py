@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from catalog.application import views
 from catalog.application.caller import Caller, Reply
@@ -13,7 +13,7 @@ from catalog.domain.records import edge
 from catalog.domain.runs import Run
 from catalog.errors import RunNotFound
 from millrace.clock import Clock, new_id
-from millrace.events import AnyEvent, CacheRequested, TrainingRequested
+from millrace.events import AnyEvent, CacheRequested, Selected, TrainingRequested
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,30 @@ class RunWish:
     gpus: int = 1
     priority: int = 0
     experiment: str = "default"
+    mode: Literal["tree", "packs"] = "tree"
+    paths: tuple[str, ...] = ()
 
 
 def request_cache(
-    version: Version, site: str, by: str, *, cause: AnyEvent | None, uow: Unit, correlation: str | None = None
+    version: Version,
+    site: str,
+    by: str,
+    *,
+    cause: AnyEvent | None,
+    uow: Unit,
+    correlation: str | None = None,
+    selected: Selected | None = None,
 ) -> AnyEvent:
-    """Ask for a version to be present at a site; repeating it asks for the same."""
+    """Ask for a version, or what is selected of it, to be present at a site; repeating it asks for the same."""
     return uow.emit(
-        CacheRequested(site=site, dataset=version.dataset, version=version.version, commit=version.commit, reason=by),
+        CacheRequested(
+            site=site,
+            dataset=version.dataset,
+            version=version.version,
+            commit=version.commit,
+            reason=by,
+            selected=selected or Selected(),
+        ),
         project=version.project,
         subject=f"{site}/{version.dataset}@{version.version}",
         sequence=version.version,
@@ -69,6 +85,7 @@ async def request_run(
             gpus=wish.gpus,
             priority=wish.priority,
             experiment=wish.experiment,
+            selected=Selected(mode=wish.mode, paths=wish.paths),
         ),
         project=version.project,
         subject=run_id,
@@ -91,6 +108,8 @@ async def request_run(
         gpus=wish.gpus,
         priority=wish.priority,
         experiment=wish.experiment,
+        mode=wish.mode,
+        paths=wish.paths,
         created_by=by,
         created_at=clock.now(),
         correlation=event.correlationid,
@@ -110,7 +129,15 @@ async def start_run(version: Version, wish: RunWish, caller: Caller, *, uow: Uni
     run = await request_run(
         version, wish, caller.principal, cause=None, correlation=caller.correlation, uow=uow, clock=clock
     )
-    request_cache(version, wish.site, caller.principal, cause=None, correlation=run.correlation, uow=uow)
+    request_cache(
+        version,
+        wish.site,
+        caller.principal,
+        cause=None,
+        correlation=run.correlation,
+        uow=uow,
+        selected=Selected(mode=wish.mode, paths=wish.paths),
+    )
     return Reply(201, views.run(run))
 
 

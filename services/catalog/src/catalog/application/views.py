@@ -158,6 +158,8 @@ def run(item: Run) -> View:
         "gpus": item.gpus,
         "priority": item.priority,
         "experiment": item.experiment,
+        "mode": item.mode,
+        "paths": list(item.paths),
         "created_by": item.created_by,
         "created_at": when(item.created_at),
         "correlation": item.correlation,

@@ -45,6 +45,8 @@ class Run(Entity):
     gpus: int = 1
     priority: int = 0
     experiment: str = "default"
+    mode: Literal["tree", "packs"] = "tree"
+    paths: tuple[str, ...] = ()
     created_by: str
     created_at: datetime
     correlation: str = ""

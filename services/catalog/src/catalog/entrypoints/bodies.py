@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from catalog.application.values import JsonObject, check_json
+from millrace.datasets.patterns import Pattern
 from millrace.events import Lineage
 from millrace.events.names import Digest, ObjectKey, Project, ResourceName, RunId
 
@@ -102,6 +103,12 @@ class RunBody(Body):
     gpus: Annotated[int, Field(ge=0, le=1_024)] = 1
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
     experiment: ResourceName = "default"
+    mode: Annotated[
+        Literal["tree", "packs"], Field(description="what the run reads: files, or packs for `Dataset.open`")
+    ] = "tree"
+    paths: Annotated[
+        tuple[Pattern, ...], Field(max_length=64, description="only what matches, as in `.gitignore`"), Safe
+    ] = ()
 
 
 class MetricPoint(Body):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote
 
 from millrace.errors import Conflict, NotFound, Unavailable
@@ -23,7 +24,9 @@ class HttpCache:
             NotCached: not readable at the site yet; the message is the cache manager's.
             Unavailable: the cache manager does not answer.
         """
-        body = {"run": job.run, "site": job.site, "dataset": job.dataset, "commit": job.commit}
+        body: dict[str, Any] = {"run": job.run, "site": job.site, "dataset": job.dataset, "commit": job.commit}
+        if job.mode != "tree" or job.paths:
+            body |= {"mode": job.mode, "paths": list(job.paths)}
         try:
             answer = await self._calls("POST", "/v1/cache/leases", project=job.project, body=body)
         except (Conflict, NotFound) as error:

@@ -39,6 +39,8 @@ async def record(
         gpus=wanted.gpus,
         priority=wanted.priority,
         experiment=wanted.experiment,
+        mode=wanted.selected.mode,
+        paths=wanted.selected.paths,
         event=encode(event),
         created_at=clock.now(),
         reason=f"waits for {wanted.dataset}@{wanted.version} at site {wanted.site}",

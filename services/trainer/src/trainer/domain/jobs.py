@@ -113,6 +113,8 @@ class Job:
     gpus: int = 1
     priority: int = 0
     experiment: str = "default"
+    mode: str = "tree"
+    paths: tuple[str, ...] = ()
     event: bytes = b""
     attempt: int = 0
     failures: int = 0

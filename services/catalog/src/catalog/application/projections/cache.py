@@ -11,6 +11,8 @@ from millrace.events import AnyEvent, CacheFailed, CacheReady
 async def project_cache(event: AnyEvent, *, uow: Unit) -> None:
     """Settle the requests that asked for this copy. A fill that is tried again stays open, with the reason."""
     data = event.data
+    if data.variant:  # policies ask for whole versions as trees
+        return
     target = cache_target(data.site, data.dataset, data.version)
     if isinstance(data, CacheReady):
         await settle(event.project, target, "done", f"at {data.path}", uow=uow)

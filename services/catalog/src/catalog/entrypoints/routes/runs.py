@@ -38,6 +38,8 @@ async def post_run(body: RunBody, caller: Writer, catalog: Here) -> JSONResponse
         gpus=body.gpus,
         priority=body.priority,
         experiment=body.experiment,
+        mode=body.mode,
+        paths=body.paths,
     )
 
     async def work(uow: Unit) -> Reply:
