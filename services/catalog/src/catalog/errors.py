@@ -95,6 +95,12 @@ class FileNotInVersion(NotFound):
     code = "file-not-in-version"
 
 
+class FolderNotInVersion(NotFound):
+    """The version has nothing below that path."""
+
+    code = "folder-not-in-version"
+
+
 class RangeNotSatisfiable(Invalid):
     """The range that was asked for begins beyond the end of the file."""
 

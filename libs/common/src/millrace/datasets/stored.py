@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from millrace.datasets.commit import Commit
 from millrace.datasets.keys import commit_key, manifest_key
 from millrace.datasets.limits import MAX_COMMIT, MAX_MANIFEST
@@ -23,7 +25,7 @@ async def load_manifest(store: ObjectStore, project: str, manifest: str) -> Mani
         NotFound, Corrupt, Invalid: what their names say.
     """
     data = await _bounded(store, manifest_key(project, manifest), MAX_MANIFEST)
-    return Manifest.parse(data, expect=manifest)
+    return await asyncio.to_thread(Manifest.parse, data, expect=manifest)
 
 
 async def save_commit(store: ObjectStore, project: str, commit: Commit) -> str:
