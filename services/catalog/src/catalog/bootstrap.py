@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from catalog.adapters.authenticator import CatalogAuthenticator
 from catalog.adapters.lake import ObjectStoreLake
 from catalog.adapters.mongo_unit import CatalogUnitOfWork, MongoDocuments
+from catalog.adapters.pictures.painter import ProcessPainter
 from catalog.adapters.schema import MIGRATIONS
 from catalog.adapters.services import HttpServices
 from catalog.adapters.version_files import LakeFiles
@@ -71,6 +72,7 @@ class Parts:
     client: Client
     http: httpx.AsyncClient
     store: S3ObjectStore
+    painter: ProcessPainter
     bus: Bus
     relay: Relay
     transactor: Transactor[CatalogUnitOfWork]
@@ -102,11 +104,13 @@ def assemble(settings: CatalogSettings, shared: SharedSettings, store: S3ObjectS
     transactor = Transactor(client, settings.mongo_database, CatalogUnitOfWork, clock=clock, source=OWN_SOURCE)
     authenticator = CatalogAuthenticator(documents, pepper, clock)
     http = httpx.AsyncClient(follow_redirects=False, trust_env=False)
+    painter = ProcessPainter()
     catalog = Catalog(
         documents=documents,
         transact=transactor,
         lake=ObjectStoreLake(store),
         files=LakeFiles(store),
+        painter=painter,
         clock=clock,
         services=HttpServices(neighbours(shared), http),
         environment=shared.environment,
@@ -115,7 +119,7 @@ def assemble(settings: CatalogSettings, shared: SharedSettings, store: S3ObjectS
         forget_tokens=authenticator.forget,
     )
     bus.subscribe(subscriptions(clock), transactor)
-    return Parts(settings, shared, clock, client, http, store, bus, relay, transactor, catalog, authenticator)
+    return Parts(settings, shared, clock, client, http, store, painter, bus, relay, transactor, catalog, authenticator)
 
 
 def run_in(runtime: Runtime, parts: Parts) -> None:
@@ -185,5 +189,6 @@ class Start:
         """Let go of everything that was opened."""
         await self._parts.bus.stop()
         await self._parts.http.aclose()
+        await self._parts.painter.close()
         await self._parts.store.close()
         await self._parts.client.close()

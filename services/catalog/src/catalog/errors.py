@@ -101,6 +101,14 @@ class FolderNotInVersion(NotFound):
     code = "folder-not-in-version"
 
 
+class CannotBeShown(Invalid):
+    """No picture can be made of the file: of another kind, broken, or too much work."""
+
+    code = "cannot-be-shown"
+    title = "It cannot be shown"
+    status = 422
+
+
 class RangeNotSatisfiable(Invalid):
     """The range that was asked for begins beyond the end of the file."""
 

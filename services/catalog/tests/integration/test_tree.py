@@ -67,6 +67,8 @@ async def test_a_level_names_its_folders_and_files(versions: Any) -> None:
     assert [(item["path"], item["size"], item["media_type"]) for item in below["items"]] == [
         ("train/1/z.dcm", 4, "application/dicom")
     ]
+    only = await ask(versions, f"{V1}/tree", prefix="train/0/y.png")
+    assert (only["prefix"], [item["size"] for item in only["items"]]) == ("train/0/", [3])
     names: list[str] = []
     after: str | None = None
     while True:
@@ -131,7 +133,7 @@ async def test_the_head_of_a_file_says_what_its_get_would(versions: Any) -> None
     [
         (f"{V1}/tree", {"prefix": "nothing/"}, 404),
         (f"{V1}/tree", {"prefix": "../"}, 400),
-        (f"{V1}/tree", {"prefix": "a.txt"}, 404),
+        (f"{V1}/tree", {"prefix": "a.txt/"}, 404),
         (f"{V1}/tree", {"prefix": "x" * 5_000}, 400),
         (f"{V1}/tree", {"prefix": "\0"}, 400),
         (f"{V1}/tree", {"after": "x"}, 400),

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from catalog.application.files import Files
 from catalog.application.lake import Lake
+from catalog.application.pictures import Painter
 from catalog.application.ports import Documents, Transact
 from millrace.clock import Clock
 
@@ -49,6 +50,7 @@ class Catalog:
     transact: Transact
     lake: Lake
     files: Files
+    painter: Painter
     clock: Clock
     services: Services
     environment: str

@@ -128,16 +128,16 @@ def media_type(path: str) -> str:
 
 
 async def list_level(version: Version, prefix: str, *, after: str | None, limit: int, files: Files) -> View:
-    """Return a page of what lies right below a prefix: folders, then files.
+    """Return a page of what lies right below a prefix, folders before files; or the one file that it names.
 
     Raises:
-        FolderNotInVersion: nothing lies below it.
+        FolderNotInVersion: nothing lies below it, and it is no file.
         Invalid: no prefix that can be, or `after` is not the `next` of a page.
     """
     checked = check_prefix(prefix)
     found = await files.level(version, checked, after=after, limit=limit)
     if checked and not found.total_files:
-        raise _no_folder(version, checked)
+        return await _only_file(version, prefix, files)
     folders: list[View] = [
         {
             "kind": "folder",
@@ -148,23 +148,28 @@ async def list_level(version: Version, prefix: str, *, after: str | None, limit:
         }
         for folder in found.folders
     ]
-    entries: list[View] = [
-        {
-            "kind": "file",
-            "name": entry.path[len(checked) :],
-            "path": entry.path,
-            "size": entry.size,
-            "blake3": entry.hex,
-            "media_type": media_type(entry.path),
-        }
-        for entry in found.files
-    ]
+    entries = [_entry(entry.path, entry.size, entry.hex) for entry in found.files]
+    totals = {"prefix": checked, "files": found.total_files, "bytes": found.total_bytes}
+    return {**totals, "items": folders + entries, "next": found.next}
+
+
+async def _only_file(version: Version, path: str, files: Files) -> View:
+    found = None if path.endswith("/") else await files.find(version, path)
+    if found is None:
+        raise _no_folder(version, path)
+    folder, slash, _ = path.rpartition("/")
+    only = _entry(found.path, found.size, found.digest)
+    return {"prefix": folder + slash, "files": 1, "bytes": found.size, "items": [only], "next": None}
+
+
+def _entry(path: str, size: int, digest: str) -> View:
     return {
-        "prefix": checked,
-        "files": found.total_files,
-        "bytes": found.total_bytes,
-        "items": folders + entries,
-        "next": found.next,
+        "kind": "file",
+        "name": path.rpartition("/")[2],
+        "path": path,
+        "size": size,
+        "blake3": digest,
+        "media_type": media_type(path),
     }
 
 

@@ -18,6 +18,7 @@ from catalog.entrypoints.routes import (
     forwarded,
     models,
     operations,
+    pictures,
     policies,
     runs,
     tokens,
@@ -33,6 +34,7 @@ BODY_LIMITS = {"/v1/datasets/": 16 * MIB, "/v1/runs/": 8 * MIB, "/v1/policies/":
 ROUTERS: tuple[APIRouter, ...] = (
     datasets.router,
     files.router,
+    pictures.router,
     policies.router,
     runs.router,
     models.router,

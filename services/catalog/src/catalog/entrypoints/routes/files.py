@@ -108,7 +108,8 @@ async def get_tree(
 ) -> dict[str, Any]:
     """List what lies right below a folder: subfolders with their files and bytes, then files; each in path order.
 
-    `files` and `bytes` of the answer count everything below the folder. Media types are guessed from names.
+    `files` and `bytes` of the answer count everything below the folder. Media types are guessed from names. A prefix
+    without a slash at its end may also name a file: then that is the only item.
     """
     version = await find_version(caller.project, name, ref, documents=catalog.documents)
     return await list_level(version, prefix, after=after, limit=limit, files=catalog.files)
