@@ -128,6 +128,11 @@ document.addEventListener("htmx:responseError", (event) => {
 document.addEventListener("htmx:sendError", (event) => {
   if (event.detail.requestConfig.verb !== "get") say("The gateway does not answer.");
 });
+// What somebody has opened to read is not taken away by the next look.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const looks = event.detail.requestConfig.verb === "get" && event.detail.target.id === "sites";
+  if (looks && document.querySelector("#sites details[open]")) event.preventDefault();
+});
 document.addEventListener("htmx:afterRequest", (event) => {
   if (event.detail.successful && event.target.matches("form[data-reset]")) event.target.reset();
 });
