@@ -101,6 +101,12 @@ class FolderNotInVersion(NotFound):
     code = "folder-not-in-version"
 
 
+class LandingIncomplete(Conflict):
+    """Something else lies there than the sender counted."""
+
+    code = "landing-incomplete"
+
+
 class CannotBeShown(Invalid):
     """No picture can be made of the file: of another kind, broken, or too much work."""
 

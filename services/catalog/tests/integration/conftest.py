@@ -142,6 +142,7 @@ async def parts(mongo_server, mongo_database_name, s3_server, s3_bucket, tmp_pat
     await made.bus.stop()
     await made.http.aclose()
     await made.painter.close()
+    await made.zone.close()
     await made.store.close()
     await made.client.close()
 

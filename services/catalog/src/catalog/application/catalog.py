@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from catalog.application.files import Files
 from catalog.application.lake import Lake
+from catalog.application.landings import LandingZone
 from catalog.application.pictures import Painter
 from catalog.application.ports import Documents, Transact
 from millrace.clock import Clock
@@ -51,6 +52,7 @@ class Catalog:
     lake: Lake
     files: Files
     painter: Painter
+    zone: LandingZone
     clock: Clock
     services: Services
     environment: str

@@ -6,7 +6,6 @@ paths stand before the API's. The API decides what the session may do, as for ev
 
 from __future__ import annotations
 
-import re
 from urllib.parse import unquote_to_bytes
 
 from fastapi import Request
@@ -15,7 +14,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from catalog.console.render import PREFIX, new_router
 from catalog.console.session import Api
-from millrace.errors import NotFound
 
 router = new_router()
 
@@ -34,7 +32,6 @@ _PASSED_ON = (
 )
 _NOT_SENT = frozenset({b"authorization", b"cookie", b"origin", b"referer"})
 _SAID_TWICE = frozenset({b"x-request-id", b"x-content-type-options"})
-_UPLOADS = re.compile(rb"/datasets/[^/]+/landings(/.*)?")
 
 
 class Passed(Response):
@@ -73,11 +70,10 @@ async def read(request: Request, api: Api) -> Response:
     return _passed(request, api)
 
 
-@router.api_route("/data/datasets/{rest:path}", methods=["POST", "PUT", "DELETE"])
+@router.api_route("/data/landings", methods=["POST"])
+@router.api_route("/data/landings/{rest:path}", methods=["POST", "PUT", "DELETE"])
 async def write(request: Request, api: Api) -> Response:
-    """Hand on what a browser uploads, and nothing else."""
-    if not _UPLOADS.fullmatch(_rest(request)):
-        raise NotFound("only uploads are taken here")
+    """Hand on what a browser uploads."""
     return _passed(request, api)
 
 
