@@ -23,8 +23,11 @@ from millrace.objects.port import ObjectStore
 
 WINDOW_BYTES = 8 * MIB
 WINDOW_FILES = 512
-AHEAD = 3
-"""Windows, or chunks of a large file, that are in memory at once: at most 48 MiB, and what lies between small files."""
+AHEAD = 2
+"""Windows, or chunks of a large file, that are in memory at once: 32 MiB, and what lies between small files."""
+
+SLICE = MIB
+"""Most bytes that are handed out at once: whoever sends them keeps a copy until they have left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +58,15 @@ class ZipStream:
         layout, open_entry, crc = self._layout, None, 0
         async for piece in in_order(self._work(), at_once=AHEAD):
             if piece.entry is None:
-                yield piece.data
+                for part in _slices(piece.data):
+                    yield part
                 continue
             if open_entry != piece.entry:
                 open_entry, crc = piece.entry, 0
                 yield layout.header(piece.entry)
             crc = await asyncio.to_thread(crc32, piece.data, crc)
-            yield piece.data
+            for part in _slices(piece.data):
+                yield part
             if piece.last:
                 layout.crcs[piece.entry] = crc
                 yield layout.descriptor(piece.entry)
@@ -99,6 +104,10 @@ class ZipStream:
             self._layout.crcs[index] = crc32(content)
             parts += (self._layout.header(index), content)
         return b"".join(parts)
+
+
+def _slices(data: bytes) -> Iterator[bytes]:
+    return (data[at : at + SLICE] for at in range(0, len(data), SLICE))
 
 
 def windows(sizes: Any, alone: Any) -> Iterator[tuple[int, int]]:

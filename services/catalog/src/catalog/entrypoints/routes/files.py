@@ -38,7 +38,7 @@ ZIP: dict[int | str, dict[str, Any]] = {
     304: _NOT_CHANGED,
 }
 ARCHIVES = Slots(8, "archives are being sent")
-"""Each may hold 48 MiB, for as long as its reader is slow."""
+"""Each takes about 100 MiB at its peak (measured), and some tens for as long as its reader is slow."""
 
 
 @router.get("/{name}/versions/{ref}/files/{path:path}", response_class=Response, responses=FILE)
