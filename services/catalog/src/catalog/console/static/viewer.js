@@ -6,6 +6,7 @@ const SIZE = 1024;
 const SHOWN = /^(image\/(png|jpeg|gif|webp|tiff|bmp|x-ms-bmp)|application\/dicom)$/;
 const PRESETS = ["", "-600,1500", "40,400", "480,2500", "40,80"];
 
+const rounded = (value) => Number(value.toPrecision(4)).toLocaleString("en", { useGrouping: false });
 const encoded = (path) => path.split("/").map(encodeURIComponent).join("/");
 
 class Viewer {
@@ -66,7 +67,8 @@ class Viewer {
     } catch (error) {
       this.said.textContent = error.message;
       this.said.hidden = false;
-      this.canvas.width = this.canvas.width;
+      this.canvas.width = this.canvas.width; // which empties it
+      this.stage.querySelector("img")?.replaceWith(this.canvas);
     }
   }
 
@@ -87,9 +89,12 @@ class Viewer {
     const center = this.find("center");
     if (!center) return;
     const width = this.find("width");
-    for (const input of [center, width]) input.disabled = !window;
-    this.find("center-shown").value = window ? Math.round(window[0]) : "in colour";
-    this.find("width-shown").value = window ? Math.round(window[1]) : "";
+    // Colours have no window.
+    for (const control of [center.closest("label"), width.closest("label"), this.figure.querySelector(".presets")]) {
+      control.hidden = !window;
+    }
+    this.find("center-shown").value = window ? rounded(window[0]) : "";
+    this.find("width-shown").value = window ? rounded(window[1]) : "";
     if (!window || this.window) return;
     // The sliders reach what the file holds; a window of one's own stays when the file changes.
     const [low, high] = range ?? [-1000, 3000];
