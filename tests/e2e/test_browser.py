@@ -153,7 +153,7 @@ def test_a_series_is_looked_through_by_window_slider_and_key(
     until("its own window again", lambda: shade(page) == own or None, 10)
     page.locator("[data-slice]").fill("0")
     page.get_by_text(f"1 of {samples.SLICES}").wait_for()
-    assert page.locator("[data-download]").get_attribute("href").endswith("/files/chest/000.dcm")
+    assert str(page.locator("[data-download]").get_attribute("href")).endswith("/files/chest/000.dcm")
 
 
 def test_frames_are_looked_through_by_wheel(platform: Platform, scans: dict[str, Any], page: Page) -> None:
