@@ -144,3 +144,11 @@ def trained(platform: Platform) -> dict[str, Any]:
     committed = platform.event("dataset.committed", lambda data: data["dataset"] == "etl")
     completed = platform.event("training.completed", lambda _: True, 120, story=committed["correlationid"])
     return {"operation": accepted.headers["location"], "committed": committed, "completed": completed, "etl": etl}
+
+
+@pytest.fixture(scope="session")
+def scans(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Two versions of a dataset with pictures and DICOM slices, committed by hand."""
+    from tests.e2e import samples
+
+    return samples.make(platform, tmp_path_factory.mktemp("scans"))

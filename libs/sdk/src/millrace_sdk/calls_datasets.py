@@ -93,6 +93,14 @@ class DatasetCalls(Caller[R]):
         """Count a version's records by type."""
         return self.do(Call("GET", path_of("datasets", name, "versions", ref, "records", "summary")))
 
+    def tree(self, name: str, ref: str | int = "latest", **params: Any) -> R:
+        """Return a page of what lies right below a folder (`prefix`) of a version."""
+        return self.do(Call("GET", path_of("datasets", name, "versions", ref, "tree"), params))
+
+    def changes(self, name: str, old: str | int, new: str | int = "latest", **params: Any) -> R:
+        """Return what one version changed of another: counts, and a page of paths."""
+        return self.do(Call("GET", path_of("datasets", name, "diff"), {**params, "from": old, "to": new}))
+
     def ingest_jobs(self, **params: Any) -> R:
         """List ingestion jobs, newest first; `dataset` and `state` narrow it."""
         return self.do(Call("GET", path_of("ingest", "jobs"), params))

@@ -8,9 +8,10 @@ carries an idempotency key that stays the same over its attempts.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -158,6 +159,22 @@ class Catalog(_Base, Calls[Json]):
             except MillraceError as error:
                 delay = attempts.pause(error)
             time.sleep(delay)
+
+    @contextlib.contextmanager
+    def stream(self, call: Call) -> Iterator[httpx.Response]:
+        """Make the call once, and give its answer while it comes; nothing is tried again.
+
+        Raises:
+            MillraceError: what the API answered, or `Unavailable` where it did not, also in the middle.
+        """
+        try:
+            with self._http.stream(**self._arguments(call)) as response:
+                if not response.is_success:
+                    response.read()
+                    raise error_from(response)
+                yield response
+        except httpx.HTTPError as error:
+            raise self._failure(error) from error
 
     def close(self) -> None:
         """Close the connections."""

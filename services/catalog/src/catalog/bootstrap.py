@@ -12,7 +12,9 @@ from fastapi import FastAPI
 from catalog.adapters.authenticator import CatalogAuthenticator
 from catalog.adapters.checking import LakeChecker
 from catalog.adapters.lake import ObjectStoreLake
+from catalog.adapters.landing_zone import S3LandingZone
 from catalog.adapters.mongo_unit import CatalogUnitOfWork, MongoDocuments
+from catalog.adapters.pictures.painter import ProcessPainter
 from catalog.adapters.schema import MIGRATIONS
 from catalog.adapters.services import HttpServices
 from catalog.adapters.version_files import LakeFiles
@@ -73,6 +75,8 @@ class Parts:
     client: Client
     http: httpx.AsyncClient
     store: S3ObjectStore
+    painter: ProcessPainter
+    zone: S3LandingZone
     bus: Bus
     relay: Relay
     transactor: Transactor[CatalogUnitOfWork]
@@ -104,12 +108,16 @@ def assemble(settings: CatalogSettings, shared: SharedSettings, store: S3ObjectS
     transactor = Transactor(client, settings.mongo_database, CatalogUnitOfWork, clock=clock, source=OWN_SOURCE)
     authenticator = CatalogAuthenticator(documents, pepper, clock)
     http = httpx.AsyncClient(follow_redirects=False, trust_env=False)
+    painter = ProcessPainter()
+    zone = S3LandingZone(shared, store)
     catalog = Catalog(
         documents=documents,
         transact=transactor,
         lake=ObjectStoreLake(store),
         files=LakeFiles(store),
         checker=LakeChecker(store),
+        painter=painter,
+        zone=zone,
         clock=clock,
         services=HttpServices(neighbours(shared), http),
         environment=shared.environment,
@@ -119,7 +127,9 @@ def assemble(settings: CatalogSettings, shared: SharedSettings, store: S3ObjectS
         forget_tokens=authenticator.forget,
     )
     bus.subscribe(subscriptions(clock), transactor)
-    return Parts(settings, shared, clock, client, http, store, bus, relay, transactor, catalog, authenticator)
+    return Parts(
+        settings, shared, clock, client, http, store, painter, zone, bus, relay, transactor, catalog, authenticator
+    )
 
 
 def run_in(runtime: Runtime, parts: Parts) -> None:
@@ -190,5 +200,7 @@ class Start:
         """Let go of everything that was opened."""
         await self._parts.bus.stop()
         await self._parts.http.aclose()
+        await self._parts.painter.close()
+        await self._parts.zone.close()
         await self._parts.store.close()
         await self._parts.client.close()

@@ -133,6 +133,26 @@ class FileNotInVersion(NotFound):
     code = "file-not-in-version"
 
 
+class FolderNotInVersion(NotFound):
+    """The version has nothing below that path."""
+
+    code = "folder-not-in-version"
+
+
+class LandingIncomplete(Conflict):
+    """Something else lies there than the sender counted."""
+
+    code = "landing-incomplete"
+
+
+class CannotBeShown(Invalid):
+    """No picture can be made of the file: of another kind, broken, or too much work."""
+
+    code = "cannot-be-shown"
+    title = "It cannot be shown"
+    status = 422
+
+
 class RangeNotSatisfiable(Invalid):
     """The range that was asked for begins beyond the end of the file."""
 

@@ -141,6 +141,8 @@ async def parts(mongo_server, mongo_database_name, s3_server, s3_bucket, tmp_pat
     yield made
     await made.bus.stop()
     await made.http.aclose()
+    await made.painter.close()
+    await made.zone.close()
     await made.store.close()
     await made.client.close()
 

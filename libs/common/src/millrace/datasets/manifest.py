@@ -109,6 +109,11 @@ class Manifest:
     def __len__(self) -> int:
         return self.files
 
+    @property
+    def nbytes(self) -> int:
+        """Return the memory that the table takes, in bytes."""
+        return int(self.table.nbytes)
+
     @cached_property
     def bytes(self) -> int:
         """Return the sum of the files' sizes."""

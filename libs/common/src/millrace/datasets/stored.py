@@ -30,7 +30,7 @@ async def load_manifest(store: ObjectStore, project: str, manifest: str) -> Mani
         NotFound, Corrupt, Invalid: what their names say.
     """
     data = await _bounded(store, manifest_key(project, manifest), MAX_MANIFEST)
-    return Manifest.parse(data, expect=manifest)
+    return await asyncio.to_thread(Manifest.parse, data, expect=manifest)
 
 
 async def save_commit(store: ObjectStore, project: str, commit: Commit) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from millrace.errors import Invalid, NotFound
 from millrace_sdk import folder, pointer
-from millrace_sdk.cli import data_checks, data_upkeep, ingest, records
+from millrace_sdk.cli import data_checks, data_files, data_upkeep, ingest, records
 from millrace_sdk.cli.common import DEFAULT, AsJson, Project, catalog, split_ref
 from millrace_sdk.cli.output import print_json, print_table, progress, report, say, size
 from millrace_sdk.folder import Config, Plan
@@ -35,6 +35,7 @@ Exclude = Annotated[
 HERE = Path()
 ingest.register(app)
 records.register(app)
+data_files.register(app)
 data_upkeep.register(app)
 app.add_typer(data_checks.app, name="checks")
 

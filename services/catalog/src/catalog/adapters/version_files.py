@@ -1,31 +1,51 @@
-"""Files of versions, read from packs and chunks by range."""
+"""Files of versions, read from packs and chunks by range, and what manifests say of them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator
+from typing import Generic, Protocol, TypeVar
 
-from catalog.application.files import VersionFile
+from catalog.application.files import Archive, VersionFile
 from catalog.domain.datasets import Version
 from catalog.errors import ObjectMissing
+from millrace.datasets.changes import Change, Changes, Kind, compare
 from millrace.datasets.fetch import read_part
+from millrace.datasets.levels import Level, level, span
+from millrace.datasets.limits import MIB
 from millrace.datasets.manifest import Entry, Manifest
 from millrace.datasets.stored import load_manifest
+from millrace.datasets.zip_stream import ZipStream
 from millrace.errors import NotFound
 from millrace.objects import ObjectStore
 
-REMEMBERED = 4
-"""Manifests that are kept in memory: about 120 bytes a file each."""
+MANIFEST_BYTES = 256 * MIB
+"""Manifests that are kept in memory, about 120 bytes a file each; the newest stays, however large."""
+
+CHANGES_BYTES = 32 * MIB
+
+
+class Sized(Protocol):
+    """Something that knows its own size in memory."""
+
+    @property
+    def nbytes(self) -> int:
+        """Return the size in bytes."""
+
+
+V = TypeVar("V", bound=Sized)
 
 
 class LakeFiles:
     """`Files` on one bucket."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, *, manifest_bytes: int = MANIFEST_BYTES) -> None:
         self._store = store
-        self._known: OrderedDict[tuple[str, str], Manifest] = OrderedDict()
+        self._manifests: Remembered[Manifest] = Remembered(manifest_bytes)
+        self._changes: Remembered[Changes] = Remembered(CHANGES_BYTES)
         self._loading = asyncio.Lock()
+        self._comparing = asyncio.Lock()
 
     async def find(self, version: Version, path: str) -> VersionFile | None:
         """Return a file, or None where the version has none of that path."""
@@ -42,6 +62,33 @@ class LakeFiles:
         async for data in parts:
             yield data
 
+    async def level(self, version: Version, prefix: str, *, after: str | None, limit: int) -> Level:
+        """Return a page of what lies right below a prefix."""
+        manifest = await self._manifest(version)
+        return await asyncio.to_thread(level, manifest, prefix, after=after, limit=limit)
+
+    async def changes(
+        self, old: Version, new: Version, *, kind: Kind | None, start: int, limit: int
+    ) -> tuple[Changes, list[tuple[int, Change]]]:
+        """Return all changes, and a page of them with their positions."""
+        before, now = await self._manifest(old), await self._manifest(new)
+        key = (old.project, old.manifest, new.manifest)
+        async with self._comparing:
+            if (found := self._changes.get(key)) is None:
+                found = await asyncio.to_thread(compare, before, now)
+                self._changes.keep(key, found)
+        positions = found.positions(kind, start, limit)
+        page = await asyncio.to_thread(found.page, before, now, positions)
+        return found, list(zip(positions, page, strict=True))
+
+    async def archive(self, version: Version, prefix: str) -> Archive | None:
+        """Return the zip of what lies below a prefix, or None where nothing does."""
+        manifest = await self._manifest(version)
+        first, last = await asyncio.to_thread(span, manifest, prefix)
+        if prefix and first == last:
+            return None
+        return await asyncio.to_thread(ZipStream, self._store, version.project, manifest, first, last)
+
     async def _entry(self, version: Version, path: str) -> Entry | None:
         manifest = await self._manifest(version)
         row = manifest.find(path)
@@ -51,12 +98,31 @@ class LakeFiles:
         """Return a version's manifest; one of 600,000 files is read once, however many ask for it together."""
         key = (version.project, version.manifest)
         async with self._loading:
-            if key not in self._known:
+            if (found := self._manifests.get(key)) is None:
                 try:
-                    self._known[key] = await load_manifest(self._store, *key)
+                    found = await load_manifest(self._store, *key)
                 except NotFound:
                     raise ObjectMissing("the manifest is not in the lake", missing=[version.manifest]) from None
-                while len(self._known) > REMEMBERED:
-                    self._known.popitem(last=False)
+                self._manifests.keep(key, found)
+        return found
+
+
+class Remembered(Generic[V]):
+    """What was used last, up to a number of bytes; the newest stays, whatever its size."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._known: OrderedDict[tuple[str, ...], V] = OrderedDict()
+
+    def get(self, key: tuple[str, ...]) -> V | None:
+        """Return what is kept under a key."""
+        found = self._known.get(key)
+        if found is not None:
             self._known.move_to_end(key)
-            return self._known[key]
+        return found
+
+    def keep(self, key: tuple[str, ...], value: V) -> None:
+        """Keep a value, and forget what has not been used for longest."""
+        self._known[key] = value
+        while len(self._known) > 1 and sum(one.nbytes for one in self._known.values()) > self._limit:
+            self._known.popitem(last=False)

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 from catalog.application.checking import Checker
 from catalog.application.files import Files
 from catalog.application.lake import Lake
+from catalog.application.landings import LandingZone
+from catalog.application.pictures import Painter
 from catalog.application.ports import Documents, Transact
 from millrace.clock import Clock
 
@@ -52,6 +54,8 @@ class Catalog:
     lake: Lake
     files: Files
     checker: Checker
+    painter: Painter
+    zone: LandingZone
     clock: Clock
     services: Services
     environment: str

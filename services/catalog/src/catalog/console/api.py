@@ -42,11 +42,16 @@ class ConsoleApi:
         self._app = app
         self._token = token
 
-    async def get(self, path: str, **params: Any) -> Any:
+    @property
+    def authorization(self) -> str:
+        """Return the header by which the session says who it is."""
+        return f"Bearer {self._token}"
+
+    async def get(self, path: str, /, **params: Any) -> Any:
         """Return the JSON of `GET path`."""
         return await self._call("GET", path, params=params)
 
-    async def items(self, path: str, **params: Any) -> list[dict[str, Any]]:
+    async def items(self, path: str, /, **params: Any) -> list[dict[str, Any]]:
         """Return the items of a list, or none while its owner is away, so that a page still shows the rest."""
         try:
             answer = await self.get(path, **params)
@@ -54,6 +59,11 @@ class ConsoleApi:
             return []
         found: list[dict[str, Any]] = answer["items"]
         return found
+
+    async def beginning(self, path: str, length: int) -> bytes:
+        """Return the first `length` bytes of a file at `GET path`."""
+        response = await self._send("GET", path, headers={"range": f"bytes=0-{length - 1}"})
+        return b"" if response.status_code == 416 else _checked(response).content
 
     async def post(self, path: str, body: Any) -> Any:
         """Return the JSON of `POST path`, with a fresh idempotency key."""
@@ -68,14 +78,21 @@ class ConsoleApi:
         return await self._call("DELETE", path)
 
     async def _call(self, method: str, path: str, **options: Any) -> Any:
-        headers = {"authorization": f"Bearer {self._token}", **options.pop("headers", {})}
+        response = _checked(await self._send(method, path, **options))
+        return response.json() if response.content else {}
+
+    async def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        headers = {"authorization": self.authorization, **options.pop("headers", {})}
         params = {"project": self.project, **{k: v for k, v in options.pop("params", {}).items() if v is not None}}
         transport = httpx.ASGITransport(app=self._app)
         async with httpx.AsyncClient(transport=transport, base_url="http://console", timeout=10) as client:
-            response = await client.request(method, path, params=params, headers=headers, **options)
-        if response.is_success:
-            return response.json() if response.content else {}
+            return await client.request(method, path, params=params, headers=headers, **options)
+
+
+def _checked(response: httpx.Response) -> httpx.Response:
+    if not response.is_success:
         raise _error(response)
+    return response
 
 
 def _error(response: httpx.Response) -> MillraceError:

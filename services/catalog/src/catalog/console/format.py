@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 NOTHING = "\N{EN DASH}"
 """What stands where there is nothing to show."""
@@ -66,10 +67,33 @@ def tone(state: str | None) -> str:
     return _STATES.get((state or "").lower(), "busy")
 
 
-FILTERS: dict[str, Callable[[Any], str]] = {
+def span(seconds: float | None) -> str:
+    """Return a time span as a person says it: `3 h`."""
+    if seconds is None:
+        return NOTHING
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def percent(part: float | None, whole: float | None) -> float:
+    """Return a share of a whole between 0 and 100, as the width of a bar."""
+    return round(min(100.0, max(0.0, 100.0 * (part or 0) / whole)), 2) if whole else 0.0
+
+
+def urlpath(value: str) -> str:
+    """Return a path with everything escaped that means something in a URL; slashes stay."""
+    return quote(value, safe="/")
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "percent": percent,
     "size": size,
     "number": number,
     "short": short,
     "moment": moment,
     "tone": tone,
+    "span": span,
+    "urlpath": urlpath,
 }

@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 
 from catalog import console
 from catalog.application.catalog import Catalog
+from catalog.application.landings import MAX_PART_BYTES
 from catalog.entrypoints import docs
 from catalog.entrypoints.docs.whole import whole
 from catalog.entrypoints.forward import Forwarder
@@ -18,8 +19,10 @@ from catalog.entrypoints.routes import (
     files,
     forwarded,
     garbage,
+    landings,
     models,
     operations,
+    pictures,
     policies,
     runs,
     tokens,
@@ -29,7 +32,14 @@ from millrace.http import create_app
 from millrace.runtime import Runtime
 
 MIB = 1024 * 1024
-BODY_LIMITS = {"/v1/datasets/": 16 * MIB, "/v1/runs/": 8 * MIB, "/v1/policies/": 64 * 1024, "/v1/tokens": 16 * 1024}
+BODY_LIMITS = {
+    "/v1/datasets/": 16 * MIB,
+    "/v1/runs/": 8 * MIB,
+    "/v1/policies/": 64 * 1024,
+    "/v1/tokens": 16 * 1024,
+    "/v1/landings/": MAX_PART_BYTES,
+    "/console/data/landings/": MAX_PART_BYTES,
+}
 """Path prefix → largest body in bytes, where it is not the usual 1 MiB."""
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -37,6 +47,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     checks.router,
     files.router,
     garbage.router,
+    pictures.router,
+    landings.router,
     policies.router,
     runs.router,
     models.router,

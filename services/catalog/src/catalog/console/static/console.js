@@ -109,6 +109,45 @@ function start(root) {
 }
 
 document.addEventListener("DOMContentLoaded", () => start(document));
+// What a button could not do is said in the corner, in the API's own words.
+let saidUntil = 0;
+function say(text) {
+  const box = document.getElementById("said");
+  if (!box) return;
+  box.textContent = text;
+  box.hidden = false;
+  clearTimeout(saidUntil);
+  saidUntil = setTimeout(() => (box.hidden = true), 8000);
+}
+
+document.addEventListener("htmx:responseError", (event) => {
+  const answer = event.detail.xhr;
+  const plain = answer.getResponseHeader("content-type")?.startsWith("text/plain");
+  if (event.detail.requestConfig.verb !== "get") say(plain ? answer.responseText : `The gateway answered ${answer.status}.`);
+});
+document.addEventListener("htmx:sendError", (event) => {
+  if (event.detail.requestConfig.verb !== "get") say("The gateway does not answer.");
+});
+// What somebody has opened to read is not taken away by the next look.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const looks = event.detail.requestConfig.verb === "get" && event.detail.target.id === "sites";
+  if (looks && document.querySelector("#sites details[open]")) event.preventDefault();
+});
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (event.detail.successful && event.target.matches("form[data-reset]")) event.target.reset();
+});
+
+// A thumbnail of what cannot be shown makes room for a sign that says so.
+document.addEventListener(
+  "error",
+  (event) => {
+    if (!event.target.matches?.(".thumb img")) return;
+    const none = Object.assign(document.createElement("span"), { className: "quiet", textContent: "no picture" });
+    event.target.replaceWith(none);
+  },
+  true,
+);
+
 document.addEventListener("htmx:afterSwap", (event) => {
   event.target.querySelectorAll?.(".log").forEach((log) => (log.scrollTop = log.scrollHeight));
 });
