@@ -108,3 +108,15 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     settings = IngestSettings()
     assert [item.zone() for item in settings.landing_zones] == [ZONE]
     assert settings.buckets == ("factory",)
+
+
+@pytest.mark.parametrize("scheme", ["s3", "az", "gs"])
+def test_places_are_of_the_lakes_own_kind(scheme: str) -> None:
+    uri = f"{scheme}://lake/default/landing/monday/"
+    place = parse(uri)
+    assert place.uri == uri
+    assert permitted(place, "default", buckets={"lake"}, zones=(), scheme=scheme) == place
+    for other in {"s3", "az", "gs"} - {scheme}:
+        with pytest.raises(PlaceRefused, match="not what this lake is"):
+            permitted(place, "default", buckets={"lake"}, zones=(), scheme=other)
+        assert not Place("lake", "default/", other).holds(place)

@@ -67,7 +67,7 @@ class Calls(Generic[R]):
         return self.do(Call("GET", _path("datasets", name, "versions", ref)))
 
     def uploads(self, name: str, objects: Sequence[Mapping[str, Any]]) -> R:
-        """Return presigned PUT URLs for the objects that the lake does not have yet."""
+        """Return presigned PUT URLs, and the headers to send, for the objects that the lake does not have yet."""
         return self.do(Call("POST", _path("datasets", name, "uploads"), body={"objects": list(objects)}))
 
     def downloads(self, name: str, ref: str | int, objects: Sequence[Mapping[str, Any]]) -> R:

@@ -27,8 +27,8 @@ from millrace.clock import Clock, SystemClock
 from millrace.documents import Transactor, connect, translated
 from millrace.documents.client import Client
 from millrace.documents.migrations import migrate
+from millrace.objects import Lake
 from millrace.objects.lake import open_lake
-from millrace.objects.s3 import S3ObjectStore
 from millrace.outbox import Relay
 from millrace.runtime import Reconciler, Runtime
 from millrace.settings import SharedSettings
@@ -70,7 +70,7 @@ class Parts:
     clock: Clock
     client: Client
     http: httpx.AsyncClient
-    store: S3ObjectStore
+    store: Lake
     bus: Bus
     relay: Relay
     transactor: Transactor[CatalogUnitOfWork]
@@ -91,7 +91,7 @@ def build(settings: CatalogSettings, shared: SharedSettings) -> FastAPI:
     )
 
 
-def assemble(settings: CatalogSettings, shared: SharedSettings, store: S3ObjectStore) -> Parts:
+def assemble(settings: CatalogSettings, shared: SharedSettings, store: Lake) -> Parts:
     """Build the parts and connect them; nothing runs yet."""
     clock = SystemClock()
     pepper = settings.pepper

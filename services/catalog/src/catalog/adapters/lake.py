@@ -17,7 +17,7 @@ from millrace.datasets.manifest import Manifest
 from millrace.datasets.stored import load_commit, load_manifest, save_commit
 from millrace.errors import Corrupt, Invalid, NotFound
 from millrace.events import Lineage
-from millrace.objects import ObjectStore
+from millrace.objects import ObjectStore, Presigned
 from millrace.records import Record
 from millrace.records.stored import load_records
 from millrace.records.table import RecordTable
@@ -123,8 +123,8 @@ class ObjectStoreLake:
             return False
         return True
 
-    async def presign(self, method: Literal["GET", "PUT"], project: str, kind: ObjectKind, object_id: str) -> str:
-        """Return a URL that allows `method` on one object for 15 minutes."""
+    async def presign(self, method: Literal["GET", "PUT"], project: str, kind: ObjectKind, object_id: str) -> Presigned:
+        """Return a request that allows `method` on one object for 15 minutes; a PUT only creates."""
         return await self._store.presign(method, object_key(project, kind, object_id), expires=PRESIGNED_FOR)
 
     async def size_of(self, key: str) -> int | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from millrace.objects import Presigned
 from millrace.records import Record
 
 ObjectKind = Literal["packs", "chunks", "manifests", "commits"]
@@ -74,8 +75,8 @@ class Lake(Protocol):
     async def commit_is_whole(self, project: str, commit: str) -> bool:
         """Return whether the commit object is there and its bytes match its id."""
 
-    async def presign(self, method: Literal["GET", "PUT"], project: str, kind: ObjectKind, object_id: str) -> str:
-        """Return a URL that allows `method` on one object for 15 minutes."""
+    async def presign(self, method: Literal["GET", "PUT"], project: str, kind: ObjectKind, object_id: str) -> Presigned:
+        """Return a request that allows `method` on one object for 15 minutes; a PUT only creates."""
 
     async def size_of(self, key: str) -> int | None:
         """Return the size in bytes of an object by key, or None if it is not there."""
