@@ -22,6 +22,11 @@ def new_key() -> str:
     return base64.b64encode(secrets.token_bytes(64)).decode()
 
 
+def endpoint(port: int) -> str:
+    """Return the account's address; the emulator has the account in the path, not in the host."""
+    return f"http://127.0.0.1:{port}/{ACCOUNT}"
+
+
 @dataclass
 class AzuriteServer:
     """`azurite-blob` on the disk below `folder`; nothing is reported home. `built` may install it first."""
@@ -35,8 +40,8 @@ class AzuriteServer:
 
     @property
     def endpoint(self) -> str:
-        """Return the account's address; the emulator has the account in the path, not in the host."""
-        return f"http://127.0.0.1:{self.port}/{ACCOUNT}"
+        """Return the account's address."""
+        return endpoint(self.port)
 
     def command(self) -> Command:
         """Return how to run the server; its key travels by environment, where only this user can read it."""
