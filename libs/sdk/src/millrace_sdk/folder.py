@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -132,7 +132,14 @@ class WorkingCopy:
         self.config = config
         self._catalog = catalog
 
-    async def sync(self, message: str, *, progress: ProgressCallback | None = None, skip: Skip | None = None) -> Synced:
+    async def sync(
+        self,
+        message: str,
+        *,
+        progress: ProgressCallback | None = None,
+        skip: Skip | None = None,
+        lineage: Mapping[str, str] | None = None,
+    ) -> Synced:
         """Push what the lake does not have and commit the folder as it is, but for what `skip` leaves out.
 
         Raises:
@@ -169,6 +176,7 @@ class WorkingCopy:
             "packs": list(pushed.packs),
             "parent": head["commit"] if head else None,
             "message": message,
+            "lineage": dict(lineage or {}),
         }
         version = await self._catalog.commit(self.config.dataset, body)
         return self._synced(version, pushed.uploaded_bytes, changed=True)
