@@ -17,6 +17,12 @@ from millrace_stack.stack import Stack, down, up
 NEEDED = {"catalog", "provisioner"}
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_reported_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kedro brings a plugin that would tell its makers what is run."""
+    monkeypatch.setenv("KEDRO_DISABLE_TELEMETRY", "1")
+
+
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     home = tmp_path_factory.mktemp("integrations")

@@ -16,7 +16,7 @@ import pandas as pd
 from kedro.io import DataCatalog, SharedMemoryDataCatalog
 from kedro.io.core import DatasetError
 from kedro.pipeline import Pipeline, node
-from kedro.runner import ParallelRunner, SequentialRunner
+from kedro.runner import ParallelRunner, SequentialRunner, ThreadRunner
 
 from millrace_sdk import Catalog, Dataset
 from millrace_sdk.integrations.kedro import MillraceDataset
@@ -67,7 +67,8 @@ def config(prefix: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("runner", "kind"), [(SequentialRunner, DataCatalog), (ParallelRunner, SharedMemoryDataCatalog)]
+    ("runner", "kind"),
+    [(SequentialRunner, DataCatalog), (ThreadRunner, DataCatalog), (ParallelRunner, SharedMemoryDataCatalog)],
 )
 def test_a_pipeline_runs_on_versions(catalog: Catalog, runner: Any, kind: Any) -> None:
     prefix = runner.__name__.lower()
