@@ -121,6 +121,13 @@ def test_what_is_no_key_is_refused(key: str) -> None:
         GcsObjectStore(bucket="b-u-c", key=key)
 
 
+def test_another_account_in_the_environment_is_said(gcs_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", "/nowhere.json")
+    with pytest.raises(Invalid) as refused:
+        connect(gcs_server, "b-u-c")
+    assert "PRIVATE KEY" not in str(refused.value)
+
+
 def test_a_key_of_another_kind_is_refused() -> None:
     told = {"client_email": "a@b.c", "project_id": "p", "private_key": pem(ed25519.Ed25519PrivateKey.generate())}
     with pytest.raises(Invalid):

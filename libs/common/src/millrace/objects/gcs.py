@@ -30,7 +30,7 @@ class GcsObjectStore(ObstoreLake):
     (`europe-west3`, `EU`, …); without it the bucket must exist, because data must not land in a country by default.
 
     Raises:
-        Invalid: the key is none.
+        Invalid: the key is none, or the environment names another.
     """
 
     put_headers: ClassVar[Mapping[str, str]] = {"x-goog-if-generation-match": "0"}
@@ -55,12 +55,18 @@ class GcsObjectStore(ObstoreLake):
         self._location = location
         self._clock = clock or SystemClock()
         patience = Patience(timeout, deadline, retries)
-        store = GCSStore(
-            bucket,
-            config={"service_account_key": key, "base_url": self.endpoint, "skip_signature": False},
-            client_options=patience.client_options(self.endpoint),
-            retry_config=patience.retry_config(),
-        )
+        try:
+            store = GCSStore(
+                bucket,
+                config={"service_account_key": key, "base_url": self.endpoint, "skip_signature": False},
+                client_options=patience.client_options(self.endpoint),
+                retry_config=patience.retry_config(),
+            )
+        except (obstore.exceptions.BaseError, ValueError) as error:
+            # obstore also reads the environment; a second account there contradicts ours
+            raise Invalid(
+                f"cannot connect to Google Cloud Storage at {self.endpoint}", hint="is GOOGLE_SERVICE_ACCOUNT set?"
+            ) from error
         super().__init__(store, bucket, patience=patience, threads=threads)
 
     def _make_bucket(self) -> None:
