@@ -102,6 +102,11 @@ e2e-browser: $(READY) ## the console in headless Chromium (needs Debian's chromi
 	@$(UV) sync --quiet --frozen --inexact --group browser
 	@$(BIN)/pytest -p no:randomly tests/e2e/test_browser.py --browser $(ARGS)
 
+.PHONY: integrations
+integrations: $(READY) ## Kedro and Spark with the SDK's extras (downloads 0.5 GB once; Spark needs Java 17)
+	@$(UV) sync --quiet --frozen --inexact --group integrations
+	@$(BIN)/pytest tests/integrations $(ARGS)
+
 .PHONY: schemas
 schemas: $(READY) ## write the golden files again: JSON Schemas, AsyncAPI, Grafana dashboard
 	@$(BIN)/python tools/schemas.py

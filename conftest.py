@@ -21,7 +21,7 @@ settings.register_profile("millrace", deadline=None)
 settings.load_profile("millrace")
 
 
-TOGETHER = ("tests/e2e/", "libs/stack/tests/test_stack.py")
+TOGETHER = ("tests/e2e/", "tests/integrations/", "libs/stack/tests/test_stack.py")
 """What shares a whole running stack and therefore runs on one worker; everything else is spread test by test."""
 
 

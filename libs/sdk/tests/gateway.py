@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse, Response
 from millrace.datasets.keys import object_key
 from millrace.datasets.stored import load_manifest
 from millrace.errors import MillraceError, NotFound, Unavailable
-from millrace.objects.s3 import S3ObjectStore
+from millrace.objects import Lake, Presigned
 
 TOKEN = "secret-of-the-test"
 MINUTE = timedelta(minutes=1)
@@ -26,8 +26,9 @@ MINUTE = timedelta(minutes=1)
 class Gateway:
     """What the tests see of it: the requests that came, and the failures to come."""
 
-    def __init__(self, store: S3ObjectStore | None = None) -> None:
+    def __init__(self, store: Lake | None = None) -> None:
         self.store = store
+        self.tells_headers = True
         self.url = ""
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.failures: list[MillraceError | Response] = []
@@ -79,9 +80,15 @@ class Gateway:
         for item in body["objects"]:
             key = object_key("default", item["kind"], item["id"])
             there = await self.lake.head(key) is not None
-            url = None if there else await self.lake.presign("PUT", key, expires=MINUTE)
-            items.append({"id": item["id"], "url": url})
+            put = None if there else await self.lake.presign("PUT", key, expires=MINUTE)
+            items.append(self._opened(item, put))
         return {"items": items, "next": None}
+
+    def _opened(self, item: dict[str, Any], request: Presigned | None) -> dict[str, Any]:
+        opened = {"id": item["id"], "url": None if request is None else request.url}
+        if self.tells_headers:
+            opened["headers"] = {} if request is None else dict(request.headers)
+        return opened
 
     async def downloads(self, name: str, ref: str, body: dict[str, Any]) -> dict[str, Any]:
         version = await self.version(name, ref)
@@ -92,7 +99,7 @@ class Gateway:
             if item["id"] not in known:
                 raise NotFound("no part of this version")
             key = object_key("default", item["kind"], item["id"])
-            items.append({**item, "url": await self.lake.presign("GET", key, expires=MINUTE)})
+            items.append(self._opened(item, await self.lake.presign("GET", key, expires=MINUTE)))
         return {"items": items, "next": None}
 
     async def commits(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +128,7 @@ class Gateway:
         return self.versions[-1 if ref == "latest" else int(ref) - 1]
 
     @property
-    def lake(self) -> S3ObjectStore:
+    def lake(self) -> Lake:
         if self.store is None:
             raise Unavailable("this gateway has no lake")
         return self.store

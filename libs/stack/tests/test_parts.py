@@ -14,14 +14,15 @@ import pytest
 from typer.testing import CliRunner
 
 from millrace.bus.topology import PERMISSIONS
-from millrace.errors import Invalid
+from millrace.errors import Conflict, Invalid, Unavailable
 from millrace_stack import cli, natsconf, ports, process, secret_files
 from millrace_stack.addresses import addresses
 from millrace_stack.config import SERVICES, StackConfig
-from millrace_stack.environment import inherited
+from millrace_stack.environment import ServiceEnvironment, inherited
 from millrace_stack.launch import OPEN_FILES
 from millrace_stack.layout import Layout, locate
 from millrace_stack.log_files import Follower
+from millrace_stack.prepare import prepare
 
 
 def test_ports_are_free_different_and_not_given_twice() -> None:
@@ -204,3 +205,28 @@ class TestCommands:
         assert "one of catalog" in done.output
         assert self.run("logs", "catalog", "--dir", str(tmp_path)).output == '{"event": "a"}\n'
         assert self.run("logs", "--dir", str(tmp_path)).output == 'catalog        {"event": "a"}\n'
+
+
+def test_one_server_plays_the_lake_and_services_are_told_which(tmp_path: Path) -> None:
+    for lake, server, told in (("s3", "s3", "MILLRACE_S3_ENDPOINT"), ("azure", "azurite", "MILLRACE_AZURE_ENDPOINT")):
+        config = StackConfig(lake=lake)  # type: ignore[arg-type]
+        assert config.wanted_servers == ("nats", "mongo", server, "triton", "prometheus")
+        where = addresses({"azurite": 10_000, "s3-s3": 8_333}, {})
+        environment = ServiceEnvironment(Layout(tmp_path), config, {}, where, {}).of(SERVICES[0])
+        assert environment["MILLRACE_LAKE"] == lake
+        assert told in environment
+        keys = [name for name in environment if "KEY" in name]
+        assert keys
+        assert all(name.endswith("_FILE") for name in keys)
+
+
+def test_a_directory_with_one_lakes_data_does_not_start_another(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    layout.data("s3").mkdir(parents=True)
+    with pytest.raises(Conflict, match="lake of kind s3"):
+        prepare(layout, StackConfig(lake="azure", servers=("nats", "s3"), services=()), {"PATH": os.environ["PATH"]})
+
+
+def test_what_lacks_for_azurite_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match=r"no Node\.js"):
+        prepare(Layout(tmp_path), StackConfig(lake="azure", servers=("s3",), services=()), {"PATH": str(tmp_path)})

@@ -289,7 +289,7 @@ def test_the_commands_tell_a_person_what_happens(tmp_path: Path, monkeypatch: py
     def run(*arguments: str) -> Result:
         return CliRunner().invoke(cli.app, [*arguments, "--dir", str(tmp_path)])
 
-    monkeypatch.setattr(cli, "_config", lambda ports: bare())
+    monkeypatch.setattr(cli, "_config", lambda ports, lake: bare())
     try:
         assert f"the stack runs in {tmp_path}" in run("up").stdout
         assert f"the stack already runs in {tmp_path}" in run("up").stdout
@@ -310,7 +310,7 @@ def test_the_commands_tell_a_person_what_happens(tmp_path: Path, monkeypatch: py
 
 def test_up_with_a_taken_port_exits_with_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mine:
-        monkeypatch.setattr(cli, "_config", lambda ports: bare(named_ports={"ingest": mine.getsockname()[1]}))
+        monkeypatch.setattr(cli, "_config", lambda ports, lake: bare(named_ports={"ingest": mine.getsockname()[1]}))
         done = CliRunner().invoke(cli.app, ["up", "--dir", str(tmp_path)])
     assert done.exit_code == 1
     assert "for ingest is taken by process" in done.stderr

@@ -11,7 +11,7 @@ import pytest
 import tritonclient.grpc as client
 from onnx import TensorProto, helper
 
-from millrace_stack import triton_env
+from millrace_stack import environments, triton_env
 from millrace_stack.pytest_plugin import Triton
 
 CONFIG = """\
@@ -75,7 +75,7 @@ def test_a_model_is_loaded_over_grpc_and_answers(triton_server: Triton) -> None:
 def test_a_complete_environment_is_used_as_it_is(tmp_path: Path) -> None:
     root = tmp_path / "millrace" / f"triton-{triton_env._key()}"
     root.mkdir(parents=True)
-    (root / triton_env._DONE).touch()
+    (root / environments._DONE).touch()
     built = triton_env.ensure(tmp_path / "other", environ={"XDG_CACHE_HOME": str(tmp_path)})
     assert built.root == root
 
@@ -83,11 +83,11 @@ def test_a_complete_environment_is_used_as_it_is(tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_written_leads_to_the_stacks_folder(tmp_path: Path, monkeypatch) -> None:
     built: list[Path] = []
 
-    def build(root: Path, environ: object) -> Path:
+    def build(root: Path, fill: object) -> Path:
         built.append(root)
         return root
 
-    monkeypatch.setattr(triton_env, "_build", build)
+    monkeypatch.setattr(environments, "_build", build)
     (tmp_path / "file").touch()
     triton_env.ensure(tmp_path / "stack", environ={"XDG_CACHE_HOME": str(tmp_path / "file")})
     assert built == [tmp_path / "stack" / f"triton-{triton_env._key()}"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -108,3 +110,17 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     settings = IngestSettings()
     assert [item.zone() for item in settings.landing_zones] == [ZONE]
     assert settings.buckets == ("factory",)
+
+
+@pytest.mark.parametrize("scheme", ["s3", "az", "gs"])
+def test_places_are_of_the_lakes_own_kind(scheme: Any) -> None:
+    uri = f"{scheme}://lake/default/landing/monday/"
+    place = parse(uri)
+    assert isinstance(place, Place)
+    assert place.uri == uri
+    assert permitted(place, "default", buckets={"lake"}, zones=(), scheme=scheme) == place
+    others: set[Any] = {"s3", "az", "gs"} - {scheme}
+    for other in others:
+        with pytest.raises(PlaceRefused, match="not what this lake is"):
+            permitted(place, "default", buckets={"lake"}, zones=(), scheme=other)
+        assert not Place("lake", "default/", other).holds(place)

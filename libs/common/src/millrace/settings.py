@@ -34,12 +34,36 @@ class SharedSettings(BaseSettings):
     ingest_url: str = "http://127.0.0.1:8703"
     trainer_url: str = "http://127.0.0.1:8704"
     drift_monitor_url: str = "http://127.0.0.1:8705"
+    lake: Literal["s3", "azure", "gcs"] = Field(default="s3", description="what kind of object store the lake is")
     s3_endpoint: str = "http://127.0.0.1:8333"
     s3_public_endpoint: str | None = Field(default=None, description="endpoint in presigned URLs, if it differs")
     s3_bucket: str = "millrace"
     s3_region: str = "us-east-1"
     s3_access_key_file: Path | None = None
     s3_secret_key_file: Path | None = None
+    azure_account: str | None = Field(default=None, description="name of the storage account")
+    azure_container: str = "millrace"
+    azure_key_file: Path | None = None
+    azure_endpoint: str | None = Field(default=None, description="blob service, if not <account>.blob.core.windows.net")
+    azure_public_endpoint: str | None = Field(default=None, description="endpoint in signed URLs, if it differs")
+    gcs_bucket: str = "millrace"
+    gcs_key_file: Path | None = Field(default=None, description="a service account's key, JSON")
+    gcs_location: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{2,40}$")] | None = Field(
+        default=None, description="where the bucket is made if it is missing; none: it must exist"
+    )
+    gcs_endpoint: str | None = Field(default=None, description="if not https://storage.googleapis.com")
+    gcs_public_endpoint: str | None = Field(default=None, description="endpoint in signed URLs, if it differs")
+
+    @property
+    def lake_bucket(self) -> str:
+        """Return the name of the lake's bucket; Azure calls it a container."""
+        return {"s3": self.s3_bucket, "azure": self.azure_container, "gcs": self.gcs_bucket}[self.lake]
+
+    @property
+    def lake_scheme(self) -> Literal["s3", "az", "gs"]:
+        """Return how URIs of places in the lake begin."""
+        schemes: dict[str, Literal["s3", "az", "gs"]] = {"s3": "s3", "azure": "az", "gcs": "gs"}
+        return schemes[self.lake]
 
 
 class ServiceSettings(BaseSettings):

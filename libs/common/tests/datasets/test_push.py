@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from millrace.datasets import folder_push, limits, packer, uploads
-from millrace.datasets.keys import pack_key
+from millrace.datasets.builder import joined
+from millrace.datasets.keys import manifest_key, pack_key
 from millrace.datasets.manifest import Manifest
 from millrace.datasets.pack import read_pack
 from millrace.datasets.paths import Refused
 from millrace.datasets.progress import Progress
-from millrace.datasets.push import extend, push, push_files
+from millrace.datasets.push import extend, push, push_files, push_part
 from millrace.datasets.rebuild import rebuild_index, relocate
 from millrace.datasets.scan import scan
 from millrace.datasets.sources import Changed, SourceFile
@@ -109,6 +110,28 @@ async def test_only_what_is_new_is_sent(memory: InMemoryObjectStore, tree: Path)
 
 
 @pytest.mark.usefixtures("small_packs")
+async def test_parts_that_many_push_are_joined(lake: ObjectStore) -> None:
+    def part(*paths: str) -> list[SourceFile]:
+        return [SourceFile.of_bytes(path, f"bytes of {path}".encode()) for path in paths]
+
+    base = await push_files(part("a", "kept"), lake, project="default")
+    sent = [await push_part(part(*paths), lake, project="default") for paths in (("b", "a"), ("c/d",), ())]
+    assert [info.key async for info in lake.list("default/manifests/")] == [manifest_key("default", base.manifest_id)]
+    whole = joined([one.manifest for one in sent])
+    assert whole.paths == ["a", "b", "c/d"]
+    assert whole.tree_root == (await push_files(part("a", "b", "c/d"), lake, project="default")).tree_root
+    on_top = joined([one.manifest for one in sent], base.manifest)
+    assert on_top.paths == ["a", "b", "c/d", "kept"]
+    assert {pack.id for pack in on_top.packs} == {pack.id for one in (base, *sent) for pack in one.manifest.packs}, (
+        "no pack is written again, and none is lost"
+    )
+    for clashing in (("a",), ("c",), ("b/x",)):
+        with pytest.raises(Refused):
+            joined(
+                [*(one.manifest for one in sent), (await push_part(part(*clashing), lake, project="default")).manifest]
+            )
+
+
 async def test_packs_stay_under_their_target(memory: InMemoryObjectStore, tmp_path: Path) -> None:
     chance = random.Random(5)
     files = {f"{index:03d}": chance.randbytes(chance.randrange(1, 900)) for index in range(100)}

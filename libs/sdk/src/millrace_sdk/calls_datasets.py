@@ -73,7 +73,7 @@ class DatasetCalls(Caller[R]):
         return self.do(Call("DELETE", path_of("gc")))
 
     def uploads(self, name: str, objects: Sequence[Mapping[str, Any]]) -> R:
-        """Return presigned PUT URLs for the objects that the lake does not have yet."""
+        """Return presigned PUT URLs, and the headers to send, for the objects that the lake does not have yet."""
         return self.do(Call("POST", path_of("datasets", name, "uploads"), body={"objects": list(objects)}))
 
     def downloads(self, name: str, ref: str | int, objects: Sequence[Mapping[str, Any]]) -> R:

@@ -33,7 +33,7 @@ from millrace.errors import (
     Unavailable,
 )
 from millrace_sdk.calls import Call, Calls, Json
-from millrace_sdk.discovery import connection
+from millrace_sdk.discovery import Access, connection
 
 TIMEOUT_SECONDS = 15.0
 PATIENCE_SECONDS = 20.0
@@ -107,11 +107,12 @@ class _Base:
         url: str | None = None,
         *,
         token: str | None = None,
+        token_file: str | None = None,
         project: str = "default",
         timeout: float = TIMEOUT_SECONDS,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
-        found = connection(url, token)
+        found = connection(url, token, token_file=token_file)
         self.url = found.url
         self.project = project
         self._clock = SystemClock()
@@ -122,6 +123,11 @@ class _Base:
             "headers": {"authorization": f"Bearer {found.token}"},
             "follow_redirects": False,
         }
+
+    @classmethod
+    def of(cls, access: Access, **options: Any) -> Self:
+        """Return a client that connects as `access` says."""
+        return cls(access.url, token=access.token, token_file=access.token_file, **options)
 
     def _arguments(self, call: Call) -> dict[str, Any]:
         headers = dict(call.headers)
@@ -140,8 +146,8 @@ class _Base:
 class Catalog(_Base, Calls[Json]):
     """The synchronous client of the gateway; usable from several threads.
 
-    Args (all optional): `url`, `token`: else from the environment or the embedded stack; `project`; `timeout`: seconds
-    per attempt; `patience`: seconds over all attempts.
+    Args (all optional): `url`, `token` or `token_file`: else from the environment or the embedded stack; `project`;
+    `timeout`: seconds per attempt; `patience`: seconds over all attempts.
     """
 
     def __init__(self, url: str | None = None, **options: Any) -> None:

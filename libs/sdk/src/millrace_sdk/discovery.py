@@ -22,14 +22,27 @@ class Connection:
     token: str = field(repr=False)
 
 
+@dataclass(frozen=True)
+class Access:
+    """What somebody said of address and token; what is left open is found where the program runs that connects."""
+
+    url: str | None = None
+    token: str | None = field(default=None, repr=False)
+    token_file: str | None = None
+
+
 def connection(
-    url: str | None = None, token: str | None = None, *, environ: Mapping[str, str] | None = None
+    url: str | None = None,
+    token: str | None = None,
+    *,
+    token_file: str | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> Connection:
     """Return what to connect to.
 
-    The address: the argument, `MILLRACE_URL`, the stack found, the default port. The token: the argument,
-    `MILLRACE_TOKEN_FILE`, `MILLRACE_TOKEN`, the owner's token of the stack found. A stack is looked for in
-    `MILLRACE_HOME`, else in `.millrace` here and in each folder above.
+    The address: the argument, `MILLRACE_URL`, the stack found, the default port. The token: the argument, the file
+    that is named, `MILLRACE_TOKEN_FILE`, `MILLRACE_TOKEN`, the owner's token of the stack found. A stack is looked for
+    in `MILLRACE_HOME`, else in `.millrace` here and in each folder above.
 
     Raises:
         Unauthenticated: no token is known.
@@ -38,7 +51,9 @@ def connection(
     environ = os.environ if environ is None else environ
     stack = _stack(environ)
     found_url = url or environ.get("MILLRACE_URL") or (stack and _stack_url(stack)) or DEFAULT_URL
-    found_token = token or _token_of(environ) or (stack and _read(stack / "secrets" / "owner.token"))
+    found_token = (
+        token or _named(token_file) or _token_of(environ) or (stack and _read(stack / "secrets" / "owner.token"))
+    )
     if not found_token:
         raise Unauthenticated(
             "no API token is known", hint="set MILLRACE_TOKEN_FILE, or run this where `millrace up` was run"
@@ -47,12 +62,16 @@ def connection(
 
 
 def _token_of(environ: Mapping[str, str]) -> str | None:
-    if named := environ.get("MILLRACE_TOKEN_FILE"):
-        found = _read(Path(named))
-        if not found:
-            raise Invalid(f"cannot read the token file {named}")
-        return found
-    return environ.get("MILLRACE_TOKEN")
+    return _named(environ.get("MILLRACE_TOKEN_FILE")) or environ.get("MILLRACE_TOKEN")
+
+
+def _named(path: str | None) -> str | None:
+    if not path:
+        return None
+    found = _read(Path(path))
+    if not found:
+        raise Invalid(f"cannot read the token file {path}")
+    return found
 
 
 def _stack(environ: Mapping[str, str]) -> Path | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -110,7 +110,14 @@ class WorkingCopy:
         self.config = config
         self._catalog = catalog
 
-    async def sync(self, message: str, *, progress: ProgressCallback | None = None, skip: Skip | None = None) -> Synced:
+    async def sync(
+        self,
+        message: str,
+        *,
+        progress: ProgressCallback | None = None,
+        skip: Skip | None = None,
+        lineage: Mapping[str, str] | None = None,
+    ) -> Synced:
         """Push what the lake does not have and commit the folder as it is, but for what `skip` leaves out.
 
         What the lake lost since it was asked for, to garbage collection, is pushed again, once.
@@ -119,13 +126,19 @@ class WorkingCopy:
             Conflict: somebody else committed meanwhile.
         """
         try:
-            return await self._sync(message, progress, skip)
+            return await self._sync(message, progress, skip, lineage)
         except Invalid as error:
             if "missing" not in error.context:
                 raise
-            return await self._sync(message, progress, skip)
+            return await self._sync(message, progress, skip, lineage)
 
-    async def _sync(self, message: str, progress: ProgressCallback | None, skip: Skip | None) -> Synced:
+    async def _sync(
+        self,
+        message: str,
+        progress: ProgressCallback | None,
+        skip: Skip | None,
+        lineage: Mapping[str, str] | None,
+    ) -> Synced:
         dataset = await self._catalog.dataset(self.config.dataset)
         head = await self._head(dataset)
         parent = await self.manifest(head["version"]) if head else None
@@ -143,6 +156,7 @@ class WorkingCopy:
             "packs": list(pushed.packs),
             "parent": head["commit"] if head else None,
             "message": message,
+            "lineage": dict(lineage or {}),
             **({"attested": attested} if attested else {}),
         }
         version = await self._catalog.commit(self.config.dataset, body)

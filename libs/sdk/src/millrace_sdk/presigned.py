@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 
 from millrace.clock import SystemClock
 from millrace.datasets.keys import parse_object_key
 from millrace.errors import Forbidden, Invalid, NotFound, Unavailable
-from millrace.objects.port import Method, ObjectInfo
+from millrace.objects.port import Method, ObjectInfo, Presigned
 from millrace.objects.ranges import coalesce, slices
 from millrace_sdk.client import AsyncCatalog
 from millrace_sdk.transport import PASSING, Answer, Transport
@@ -26,6 +27,8 @@ BATCH = 256
 
 FRESH_SECONDS = 600.0
 """A URL is used for so long; the gateway signs it for 15 minutes."""
+
+CREATE_ON_S3 = {"if-none-match": "*"}
 
 _PARTIAL, _FORBIDDEN, _MISSING = 206, 403, 404
 _EXISTS = frozenset({409, 412})
@@ -43,7 +46,7 @@ class PresignedObjectStore:
         self._transport = Transport(timeout=timeout)
         self._clock = SystemClock()
         self._wanted: dict[str, None] = {}
-        self._urls: dict[str, tuple[str, float]] = {}
+        self._known: dict[str, tuple[Presigned, float]] = {}
         self._asking = asyncio.Lock()
 
     async def aclose(self) -> None:
@@ -67,17 +70,18 @@ class PresignedObjectStore:
         item = answer["items"][0]
         if item["url"] is None:
             return False
-        headers = {"if-none-match": "*", "content-type": "application/octet-stream"}
+        headers = {"content-type": "application/octet-stream", **_headers(item, CREATE_ON_S3)}
         body = data if isinstance(data, bytes) else memoryview(data)
         response = await self._transport.send("PUT", item["url"], body=body, headers=headers)
-        if response.status in _EXISTS:
+        if response.status in _EXISTS or (response.status == _FORBIDDEN and await self._there(kind, name)):
             return False
         _check(response, key)
         return True
 
     async def get(self, key: str) -> bytes:
         """Return an object's bytes."""
-        response = await self._transport.send("GET", await self._address(key))
+        request = await self._request(key)
+        response = await self._transport.send("GET", request.url, headers=request.headers)
         _check(response, key)
         return response.body
 
@@ -87,8 +91,8 @@ class PresignedObjectStore:
 
     async def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> Sequence[bytes]:
         """Return the bytes of every (start, length), in the order asked."""
-        address, spans = await self._address(key), coalesce(ranges)
-        found = await asyncio.gather(*(self._range(address, key, span.start, span.length) for span in spans))
+        request, spans = await self._request(key), coalesce(ranges)
+        found = await asyncio.gather(*(self._range(request, key, span.start, span.length) for span in spans))
         return slices(ranges, list(zip(spans, found, strict=True)))
 
     async def head(self, key: str) -> ObjectInfo | None:
@@ -96,13 +100,19 @@ class PresignedObjectStore:
         if self._ref is not None:
             with contextlib.suppress(NotFound):
                 return await self._sized(key)
-        kind, name = _parts(key)
+        return ObjectInfo(key, -1) if await self._there(*_parts(key)) else None
+
+    async def _there(self, kind: str, name: str) -> bool:
+        """Return whether the lake has an object, by the gateway's word.
+
+        A URL that only allows to create is refused as forbidden where the object exists, by Azure for one.
+        """
         answer = await self._catalog.uploads(self._dataset, [{"kind": kind, "id": name}])
-        return ObjectInfo(key, -1) if answer["items"][0]["url"] is None else None
+        return answer["items"][0]["url"] is None
 
     async def _sized(self, key: str) -> ObjectInfo | None:
-        address = await self._address(key)
-        response = await self._transport.send("GET", address, headers={"range": "bytes=0-0"})
+        request = await self._request(key)
+        response = await self._transport.send("GET", request.url, headers={**request.headers, "range": "bytes=0-0"})
         if response.status == _MISSING:
             return None
         total = response.headers.get("content-range", "").rpartition("/")[2]
@@ -119,15 +129,15 @@ class PresignedObjectStore:
         """Refuse: a token gives no right to delete from the lake."""
         raise Forbidden(f"nothing is deleted through presigned URLs: {key}")
 
-    async def presign(self, method: Method, key: str, *, expires: timedelta) -> str:
+    async def presign(self, method: Method, key: str, *, expires: timedelta) -> Presigned:
         """Return the gateway's own presigned GET; its expiry is the gateway's."""
         if method != "GET":
             raise Forbidden(f"only reads are handed on ({key}, {expires})")
-        return await self._address(key)
+        return await self._request(key)
 
-    async def _range(self, address: str, key: str, start: int, length: int) -> bytes:
-        headers = {"range": f"bytes={start}-{start + length - 1}"}
-        response = await self._transport.send("GET", address, headers=headers)
+    async def _range(self, request: Presigned, key: str, start: int, length: int) -> bytes:
+        headers = {**request.headers, "range": f"bytes={start}-{start + length - 1}"}
+        response = await self._transport.send("GET", request.url, headers=headers)
         _check(response, key)
         body = response.body
         if response.status != _PARTIAL:  # an endpoint without ranges sends everything
@@ -136,15 +146,13 @@ class PresignedObjectStore:
             raise Invalid(f"{key} ends before byte {start + length}")
         return body
 
-    async def _address(self, key: str) -> str:
+    async def _request(self, key: str) -> Presigned:
         if self._ref is None:
             raise Invalid("this store was opened for writing only")
         async with self._asking:
-            url, until = self._urls.get(key, ("", 0.0))
-            if self._clock.monotonic() >= until:
+            if key not in self._known or self._clock.monotonic() >= self._known[key][1]:
                 await self._ask_for(key, self._ref)
-                url, _ = self._urls[key]
-        return url
+            return self._known[key][0]
 
     async def _ask_for(self, key: str, ref: str | int) -> None:
         """Ask for the URL of `key` and of what is expected next."""
@@ -156,7 +164,25 @@ class PresignedObjectStore:
         until = self._clock.monotonic() + FRESH_SECONDS
         for wanted, item in zip(keys, answer["items"], strict=True):
             self._wanted.pop(wanted, None)
-            self._urls[wanted] = (str(item["url"]), until)
+            self._known[wanted] = (Presigned(str(item["url"]), _headers(item, {})), until)
+
+
+def _headers(item: Mapping[str, Any], otherwise: Mapping[str, str]) -> dict[str, str]:
+    """Return what must be sent beside a URL; a gateway that says nothing of it has a lake on S3.
+
+    Raises:
+        Unavailable: no headers that HTTP could carry.
+    """
+    found = item.get("headers")
+    if found is None:
+        return dict(otherwise)
+    if not isinstance(found, dict) or not all(_plain(name) and _plain(value) for name, value in found.items()):
+        raise Unavailable("the gateway's answer names headers that cannot be", hint="is this a Millrace gateway?")
+    return found
+
+
+def _plain(text: object) -> bool:
+    return isinstance(text, str) and text.isascii() and text.isprintable()
 
 
 def _parts(key: str) -> tuple[str, str]:

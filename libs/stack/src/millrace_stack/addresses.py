@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from millrace_stack.servers import azurite
+
 EXTERNAL = {
     "nats": "MILLRACE_STACK_NATS_ADDRESS",
     "mongo": "MILLRACE_STACK_MONGO_ADDRESS",
     "s3": "MILLRACE_STACK_S3_ADDRESS",
+    "azurite": "MILLRACE_STACK_AZURE_ADDRESS",
     "triton": "MILLRACE_STACK_TRITON_ADDRESS",
 }
 """Server → the variable with the address of one that already runs; it is then neither started nor stopped."""
@@ -24,6 +27,7 @@ class Addresses:
     nats: str
     mongo: str
     s3: str
+    azure: str
     triton_http: str
     triton_grpc: str
     external: frozenset[str] = field(default_factory=frozenset)
@@ -44,6 +48,7 @@ def addresses(ports: Mapping[str, int], environ: Mapping[str, str]) -> Addresses
         nats=named.get("nats", f"nats://127.0.0.1:{ports.get('nats', 0)}"),
         mongo=named.get("mongo", f"mongodb://127.0.0.1:{ports.get('mongo', 0)}/"),
         s3=named.get("s3", f"http://127.0.0.1:{ports.get('s3-s3', 0)}"),
+        azure=named.get("azurite", azurite.endpoint(ports.get("azurite", 0))),
         triton_http=named.get("triton", f"127.0.0.1:{ports.get('triton-http', 0)}"),
         triton_grpc=environ.get(TRITON_GRPC) or f"127.0.0.1:{ports.get('triton-grpc', 0)}",
         external=frozenset(named),

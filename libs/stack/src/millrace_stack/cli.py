@@ -13,7 +13,7 @@ from rich.text import Text
 
 from millrace.errors import Invalid, MillraceError, Unavailable
 from millrace_stack import stack
-from millrace_stack.config import SERVICES, StackConfig
+from millrace_stack.config import LAKES, SERVICES, StackConfig
 from millrace_stack.layout import locate
 from millrace_stack.log_files import Follower, recorded
 from millrace_stack.state import StackState
@@ -38,13 +38,14 @@ def up(
     ports: Annotated[
         str, typer.Option(help="`default` (8700 to 8705), `auto` (free ones), or service=port,…")
     ] = "default",
+    lake: Annotated[str, typer.Option(help="what the lake is: `s3` (SeaweedFS) or `azure` (Azurite)")] = "s3",
     wait: Annotated[bool, typer.Option(help="wait until everything is ready")] = True,
     timeout: Annotated[float, typer.Option(min=1, help="seconds to wait")] = stack.START_SECONDS,
 ) -> None:
     """Start the real servers and the services, or find the ones that run."""
     console = Console(stderr=True)
     try:
-        config = _config(ports)
+        config = _config(ports, lake)
         with console.status("starting") as spinner:
             started = stack.up(
                 folder, config, wait=wait, seconds=timeout, see=lambda state: spinner.update(_waiting(state))
@@ -117,11 +118,14 @@ def down(
     typer.echo(f"the stack in {layout.root} {'is stopped; its data stays' if ran else 'did not run'}")
 
 
-def _config(ports: str) -> StackConfig:
+def _config(ports: str, lake: str) -> StackConfig:
+    kind = next((known for known in LAKES if known == lake), None)
+    if kind is None:
+        raise Invalid(f"--lake {lake!r} is not one of {', '.join(LAKES)}")
     if ports == "default":
-        return StackConfig()
+        return StackConfig(lake=kind)
     if ports == "auto":
-        return StackConfig(ports="auto")
+        return StackConfig(ports="auto", lake=kind)
     known = {spec.name for spec in SERVICES if spec.port is not None}
     named: dict[str, int] = {}
     for pair in ports.split(","):
@@ -129,7 +133,7 @@ def _config(ports: str) -> StackConfig:
         if name not in known or not port.isdigit() or not 0 < int(port) <= 65_535:
             raise Invalid(f"--ports {pair!r} is not `default`, `auto` or service=port")
         named[name] = int(port)
-    return StackConfig(named_ports=named)
+    return StackConfig(named_ports=named, lake=kind)
 
 
 def _waiting(state: StackState) -> str:

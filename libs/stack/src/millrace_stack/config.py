@@ -49,6 +49,11 @@ SERVICES = (
 """The platform. Tests name smaller ones."""
 
 
+LakeKind = Literal["s3", "azure"]
+LAKES: dict[LakeKind, str] = {"s3": "s3", "azure": "azurite"}
+"""What the lake is → the server that plays it."""
+
+
 class StackConfig(BaseModel):
     """What `up` was asked; the supervisor reads it from the stack's directory. It holds no secret."""
 
@@ -63,7 +68,13 @@ class StackConfig(BaseModel):
     site: str = "nfs-a"
     site_bytes: int = Field(default=10 * 1000**3, gt=0)
     bucket: str = "millrace"
+    lake: LakeKind = Field(default="s3", description="azure: Azurite stands where SeaweedFS would")
     log_level: str = "info"
+
+    @property
+    def wanted_servers(self) -> tuple[str, ...]:
+        """Return the servers to start, with the one that plays the lake."""
+        return tuple(LAKES[self.lake] if name == "s3" else name for name in self.servers)
 
     def wanted_port(self, service: ServiceSpec, environ: Mapping[str, str]) -> int | None:
         """Return the port that a service must have: named, from the environment, or its default; None: any free one.

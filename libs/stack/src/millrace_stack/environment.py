@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from millrace_stack.addresses import Addresses
 from millrace_stack.config import ServiceSpec, StackConfig
 from millrace_stack.layout import Layout
+from millrace_stack.servers import azurite
 
 _INHERITED = re.compile(
     r"^(PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TZ|TMPDIR|XDG_\w+|LD_LIBRARY_PATH|CUDA_\w+|NVIDIA_\w+|SSL_CERT_\w+"
@@ -49,16 +50,26 @@ class ServiceEnvironment:
     def _shared(self) -> dict[str, str]:
         shared = {
             "MILLRACE_NATS_URL": self.addresses.nats,
-            "MILLRACE_S3_ENDPOINT": self.addresses.s3,
-            "MILLRACE_S3_BUCKET": self.config.bucket,
-        }
-        if "s3" not in self.addresses.external:
-            shared["MILLRACE_S3_ACCESS_KEY_FILE"] = str(self.layout.s3_access_key)
-            shared["MILLRACE_S3_SECRET_KEY_FILE"] = str(self.layout.s3_secret_key)
+            "MILLRACE_LAKE": self.config.lake,
+        } | (self._azure() if self.config.lake == "azure" else self._s3())
         for spec in self.config.services:
             if spec.name in self.ports:
                 shared[f"{spec.prefix}_URL"] = f"http://127.0.0.1:{self.ports[spec.name]}"
         return shared
+
+    def _s3(self) -> dict[str, str]:
+        told = {"MILLRACE_S3_ENDPOINT": self.addresses.s3, "MILLRACE_S3_BUCKET": self.config.bucket}
+        if "s3" not in self.addresses.external:
+            told["MILLRACE_S3_ACCESS_KEY_FILE"] = str(self.layout.s3_access_key)
+            told["MILLRACE_S3_SECRET_KEY_FILE"] = str(self.layout.s3_secret_key)
+        return told
+
+    def _azure(self) -> dict[str, str]:
+        told = {"MILLRACE_AZURE_ENDPOINT": self.addresses.azure, "MILLRACE_AZURE_CONTAINER": self.config.bucket}
+        if "azurite" not in self.addresses.external:
+            told["MILLRACE_AZURE_ACCOUNT"] = azurite.ACCOUNT
+            told["MILLRACE_AZURE_KEY_FILE"] = str(self.layout.azure_key)
+        return told
 
     def _own(self, spec: ServiceSpec) -> dict[str, str]:
         own: dict[str, str] = {}

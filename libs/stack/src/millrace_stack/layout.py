@@ -83,6 +83,11 @@ class Layout:
         return self.secrets / "s3" / "secret-key"
 
     @property
+    def azure_key(self) -> Path:
+        """Return the file with the key of Azurite's storage account."""
+        return self.secrets / "azure" / "account-key"
+
+    @property
     def pepper(self) -> Path:
         """Return the file with the key of the catalog's token hashes."""
         return self.secrets / "catalog-pepper"

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from millrace.bus.topology import permissions
-from millrace_stack import http_probe, natsconf, secret_files, triton_env
+from millrace_stack import azurite_env, http_probe, natsconf, secret_files, triton_env
 from millrace_stack.addresses import Addresses
 from millrace_stack.config import ServiceSpec, StackConfig
 from millrace_stack.environment import ServiceEnvironment
 from millrace_stack.layout import Layout
 from millrace_stack.process import Command
 from millrace_stack.servers import Server
+from millrace_stack.servers.azurite import AzuriteServer
 from millrace_stack.servers.mongo import MongoServer, MongoUser
 from millrace_stack.servers.nats import NatsServer
 from millrace_stack.servers.prometheus import PrometheusServer
@@ -27,12 +28,13 @@ SERVER_PORTS: dict[str, tuple[str, ...]] = {
     "nats": ("nats",),
     "mongo": ("mongo",),
     "s3": tuple(f"s3-{name}{suffix}" for name in S3_PORTS for suffix in ("", "-grpc")),
+    "azurite": ("azurite",),
     "triton": ("triton-http", "triton-grpc", "triton-metrics"),
     "prometheus": ("prometheus",),
 }
 """Server → the names of the ports it opens."""
 
-ESSENTIAL = ("nats", "mongo", "s3")
+ESSENTIAL = ("nats", "mongo", "s3", "azurite")
 """Servers that services need to say anything at all; they start first."""
 
 
@@ -64,6 +66,7 @@ class Plan:
             "nats": lambda: _server_part(self._nats()),
             "mongo": lambda: _server_part(self._mongo()),
             "s3": lambda: _server_part(self._s3()),
+            "azurite": lambda: _server_part(self._azurite()),
             "triton": self._triton,
             "prometheus": lambda: _server_part(self._prometheus()),
         }
@@ -120,6 +123,15 @@ class Plan:
             self.layout.s3_secret_key.read_text().strip(),
             buckets=(self.config.bucket,),
             environ=self.environ,
+        )
+
+    def _azurite(self) -> AzuriteServer:
+        return AzuriteServer(
+            self.layout.data("azurite"),
+            self.ports["azurite"],
+            self.layout.log("azurite"),
+            self.layout.azure_key.read_text().strip(),
+            lambda: azurite_env.ensure(self.layout.root / "environments", environ=self.environ),
         )
 
     def _prometheus(self) -> PrometheusServer:

@@ -11,12 +11,13 @@ import psutil
 
 from millrace.bus.topology import permissions
 from millrace.errors import Conflict, Unavailable
-from millrace_stack import binaries, libcurl, ports, secret_files, triton_env
+from millrace_stack import azurite_env, binaries, libcurl, ports, secret_files, triton_env
 from millrace_stack import state as states
 from millrace_stack.addresses import EXTERNAL, Addresses, addresses
-from millrace_stack.config import StackConfig
+from millrace_stack.config import LAKES, StackConfig
 from millrace_stack.layout import Layout
 from millrace_stack.parts import SERVER_PORTS, Part, Plan, prepare_folders
+from millrace_stack.servers import azurite
 
 PROGRAMS = {
     "nats": binaries.NATS,
@@ -50,12 +51,28 @@ def prepare(layout: Layout, config: StackConfig, environ: Mapping[str, str]) -> 
     config = config.model_copy(update={"servers": servers})
     services = [spec.name for spec in config.services if spec.token]
     databases = [spec.name for spec in config.services if spec.database]
+    _one_lake(layout, config)
     secret_files.create(layout, services=services, databases=databases, nats_users=permissions(config.projects))
+    if config.lake == "azure":
+        secret_files.ensure(layout.azure_key, azurite.new_key)
     settled = _settle_ports(layout, config, environ)
     where = addresses(settled, environ)
     plan = Plan(layout, config, settled, where, environ)
     plan.write_mongo_uris()
     return Prepared(plan.parts(), settled, _urls(config, settled, where), programs, notes)
+
+
+def _one_lake(layout: Layout, config: StackConfig) -> None:
+    """Refuse to start beside another lake's data: versions that the catalog remembers would have no bytes.
+
+    Raises:
+        Conflict: this directory's data lie in another kind of lake.
+    """
+    for lake, server in LAKES.items():
+        if lake != config.lake and layout.data(server).exists():
+            raise Conflict(
+                f"the data in {layout.root} lie in a lake of kind {lake}", hint=f"`--lake {lake}`, or another --dir"
+            )
 
 
 def versions(prepared: Prepared, layout: Layout) -> dict[str, str]:
@@ -76,7 +93,9 @@ def _programs(
     config: StackConfig, environ: Mapping[str, str], notes: list[str]
 ) -> tuple[tuple[str, ...], dict[str, Path]]:
     servers, programs = [], {}
-    for server in config.servers:
+    for server in config.wanted_servers:
+        if server == "azurite" and not environ.get(EXTERNAL[server]) and (lacking := azurite_env.why_not(environ)):
+            raise Unavailable(lacking, hint="Azurite plays the lake; Debian: apt install nodejs npm")
         program = PROGRAMS.get(server)
         if program is not None and not environ.get(EXTERNAL.get(server, "")):
             try:
@@ -144,5 +163,5 @@ def _urls(config: StackConfig, settled: Mapping[str, int], where: Addresses) -> 
         elif server == "mongo":
             urls["mongo"] = f"mongodb://127.0.0.1:{settled['mongo']}" if "mongo" in settled else "outside"
         else:
-            urls[server] = {"nats": where.nats, "s3": where.s3}[server]
+            urls[server] = {"nats": where.nats, "s3": where.s3, "azurite": where.azure}[server]
     return urls

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -14,11 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pymongo import MongoClient
 
-from millrace_stack import triton_env
+from millrace.testing.gcs_door import gcs_door
+from millrace_stack import azurite_env, triton_env
 from millrace_stack.ports import free_ports
 from millrace_stack.servers import running
+from millrace_stack.servers.azurite import ACCOUNT, AzuriteServer, new_key
+from millrace_stack.servers.gcs import GcsServer
 from millrace_stack.servers.mongo import MongoServer
 from millrace_stack.servers.nats import NatsServer
 from millrace_stack.servers.seaweed import PORTS as S3_PORTS
@@ -48,6 +54,23 @@ class S3:
     access_key: str
     secret_key: str = field(repr=False)
     region: str = REGION
+
+
+@dataclass(frozen=True)
+class Azure:
+    """Azure's blob service as Azurite plays it: a storage account's address, name and key."""
+
+    endpoint: str
+    account: str
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Gcs:
+    """Google Cloud Storage as fake-gcs-server plays it: its address, and a made-up service account's key (JSON)."""
+
+    endpoint: str
+    key: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -102,6 +125,32 @@ def s3_server(servers_folder: Path) -> Iterator[S3]:
     )
     with running(server):
         yield S3(server.endpoint, *keys)
+
+
+@pytest.fixture(scope="session")
+def azure_server(servers_folder: Path) -> Iterator[Azure]:
+    """An Azurite with one account and no container. It is installed if missing."""
+    if (reason := azurite_env.why_not()) is not None:
+        pytest.skip(reason)
+    built = azurite_env.ensure(servers_folder)
+    server = AzuriteServer(
+        servers_folder / "azurite", free_ports(1)[0], servers_folder / "azurite.log", new_key(), lambda: built
+    )
+    with running(server):
+        yield Azure(server.endpoint, ACCOUNT, server.key)
+
+
+@pytest.fixture(scope="session")
+def gcs_server(servers_folder: Path) -> Iterator[Gcs]:
+    """A fake-gcs-server without a bucket, behind the door that adds what it lacks of the XML interface."""
+    key = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    account = {"type": "service_account", "project_id": "p", "private_key_id": "1", "private_key": pem}
+    account |= {"client_email": "lake@p.iam.gserviceaccount.com", "client_id": "1"}
+    server = GcsServer(servers_folder / "gcs", free_ports(1)[0], servers_folder / "gcs.log")
+    with running(server), gcs_door(server.endpoint, key.public_key()) as address:
+        # no token is fetched: there is nobody on this machine who would give one
+        yield Gcs(address, json.dumps({**account, "disable_oauth": True}))
 
 
 @pytest.fixture(scope="session")

@@ -1,16 +1,12 @@
 """Triton's environment: a Python of its own, because its Python backend needs numpy 1 and the workspace has numpy 2.
 
-Built once on first need under the user's cache folder (or the stack's own where that is not writable), from
-requirements pinned by hash. It is made aside and renamed, so that a half-built one is never seen; whoever loses the
-race uses the winner's.
+Built once on first need, from requirements pinned by hash.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,14 +14,13 @@ from hashlib import sha256
 from pathlib import Path
 
 from millrace.errors import Unavailable
-from millrace_stack import preflight
+from millrace_stack import environments, preflight
 
 REQUIREMENTS = Path(__file__).with_name("triton-requirements.txt")
 VERSION = (2, 51, 0)
 """Of the tritonserver inside `nvidia-pytriton` 0.7.0."""
 
-INSTALL_SECONDS = 600.0
-_DONE = ".millrace-complete"
+WHAT = "Triton's environment"
 
 
 @dataclass(frozen=True)
@@ -79,47 +74,33 @@ def ensure(fallback: Path, *, environ: Mapping[str, str] | None = None) -> Trito
     Raises:
         Unavailable: the packages cannot be installed; the message holds the installer's last lines.
     """
-    environ = os.environ if environ is None else environ
-    name = f"triton-{_key()}"
-    parents = [*_cache(environ), fallback]
-    for parent in parents:
-        if (parent / name / _DONE).is_file():
-            return TritonEnvironment(parent / name)
-    for parent in parents:
-        if _writable(parent):
-            return TritonEnvironment(_build(parent / name, environ))
-    raise Unavailable(f"Triton's environment has no place: {' and '.join(map(str, parents))} cannot be written")
+    told = os.environ if environ is None else environ
 
+    def build(root: Path) -> None:
+        _install(root, told)
+        _place_backend(TritonEnvironment(root))
 
-def _build(root: Path, environ: Mapping[str, str]) -> Path:
-    aside = root.with_name(f"{root.name}.{secrets.token_hex(4)}.building")
-    try:
-        _install(aside, environ)
-        _place_backend(TritonEnvironment(aside))
-        (aside / _DONE).touch()
-        if root.is_dir() and not (root / _DONE).is_file():
-            shutil.rmtree(root)
-        try:
-            aside.rename(root)
-        except OSError:
-            if not (root / _DONE).is_file():  # else somebody else was quicker
-                raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return root
+    return TritonEnvironment(environments.ensure(f"triton-{_key()}", fallback, build, environ=told, what=WHAT))
 
 
 def _install(root: Path, environ: Mapping[str, str]) -> None:
     base = getattr(sys, "_base_executable", None) or sys.executable
     uv = _uv(environ)
-    _run([base, "-m", "venv", *(["--without-pip"] if uv else []), str(root)], environ)
+    environments.run([base, "-m", "venv", *(["--without-pip"] if uv else []), str(root)], environ, what=WHAT)
     pinned = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", str(REQUIREMENTS)]
     python = str(TritonEnvironment(root).python)
     (root / "uv.toml").touch()  # uv looks upwards for settings; those of a project around us must not reach it
     if uv:
-        _run([uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, *pinned], environ, folder=root)
+        environments.run(
+            [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, *pinned],
+            environ,
+            what=WHAT,
+            folder=root,
+        )
     else:
-        _run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *pinned], environ)
+        environments.run(
+            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *pinned], environ, what=WHAT
+        )
 
 
 def _place_backend(built: TritonEnvironment) -> None:
@@ -130,25 +111,6 @@ def _place_backend(built: TritonEnvironment) -> None:
     shutil.copy2(server / "python_backend_stubs" / _python() / stub.name, stub)
     for program in (stub, built.program):
         program.chmod(program.stat().st_mode | 0o111)
-
-
-def _run(argv: list[str], environ: Mapping[str, str], *, folder: Path | None = None) -> None:
-    env = {key: value for key, value in environ.items() if key not in {"PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"}}
-    try:
-        done = subprocess.run(  # noqa: S603 - our own interpreter and installer
-            argv,
-            env=env,
-            cwd=folder,
-            capture_output=True,
-            timeout=INSTALL_SECONDS,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise Unavailable(f"Triton's environment cannot be built: {error}") from None
-    if done.returncode != 0:
-        last = "\n".join((done.stdout + done.stderr).decode(errors="replace").splitlines()[-8:])
-        raise Unavailable(f"Triton's environment cannot be built: {Path(argv[0]).name} failed\n{last}")
 
 
 def _uv(environ: Mapping[str, str]) -> str | None:
@@ -165,18 +127,3 @@ def _key() -> str:
 
 def _python() -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"
-
-
-def _cache(environ: Mapping[str, str]) -> list[Path]:
-    """Return the user's cache folder for us; none where the environment names no home."""
-    if named := environ.get("XDG_CACHE_HOME"):
-        return [Path(named) / "millrace"]
-    return [Path(environ["HOME"]) / ".cache" / "millrace"] if environ.get("HOME") else []
-
-
-def _writable(folder: Path) -> bool:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK | os.X_OK)

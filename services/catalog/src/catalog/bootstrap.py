@@ -13,6 +13,7 @@ from catalog.adapters.authenticator import CatalogAuthenticator
 from catalog.adapters.checking import LakeChecker
 from catalog.adapters.lake import ObjectStoreLake
 from catalog.adapters.landing_zone import S3LandingZone
+from catalog.adapters.landing_zone_whole import WholeLandingZone
 from catalog.adapters.mongo_unit import CatalogUnitOfWork, MongoDocuments
 from catalog.adapters.pictures.painter import ProcessPainter
 from catalog.adapters.schema import MIGRATIONS
@@ -31,8 +32,8 @@ from millrace.clock import Clock, SystemClock
 from millrace.documents import Transactor, connect, translated
 from millrace.documents.client import Client
 from millrace.documents.migrations import migrate
+from millrace.objects import Lake
 from millrace.objects.lake import open_lake
-from millrace.objects.s3 import S3ObjectStore
 from millrace.outbox import Relay
 from millrace.runtime import Reconciler, Runtime
 from millrace.settings import SharedSettings
@@ -74,9 +75,9 @@ class Parts:
     clock: Clock
     client: Client
     http: httpx.AsyncClient
-    store: S3ObjectStore
+    store: Lake
     painter: ProcessPainter
-    zone: S3LandingZone
+    zone: S3LandingZone | WholeLandingZone
     bus: Bus
     relay: Relay
     transactor: Transactor[CatalogUnitOfWork]
@@ -97,7 +98,7 @@ def build(settings: CatalogSettings, shared: SharedSettings) -> FastAPI:
     )
 
 
-def assemble(settings: CatalogSettings, shared: SharedSettings, store: S3ObjectStore) -> Parts:
+def assemble(settings: CatalogSettings, shared: SharedSettings, store: Lake) -> Parts:
     """Build the parts and connect them; nothing runs yet."""
     clock = SystemClock()
     pepper = settings.pepper
@@ -109,7 +110,7 @@ def assemble(settings: CatalogSettings, shared: SharedSettings, store: S3ObjectS
     authenticator = CatalogAuthenticator(documents, pepper, clock)
     http = httpx.AsyncClient(follow_redirects=False, trust_env=False)
     painter = ProcessPainter()
-    zone = S3LandingZone(shared, store)
+    zone = S3LandingZone(shared, store) if shared.lake == "s3" else WholeLandingZone(shared, store)
     catalog = Catalog(
         documents=documents,
         transact=transactor,

@@ -21,10 +21,12 @@ async def test_from_upload_to_download(gateway) -> None:
     data = b"bytes of a pack"
     body = {"objects": [{"kind": "packs", "id": blake3(data).hexdigest(), "size": len(data)}]}
     offer = (await gateway.call("POST", "/v1/datasets/digits/uploads", json=body)).json()["items"][0]
+    assert offer["headers"] == {"if-none-match": "*"}
     async with httpx.AsyncClient() as outside:
-        assert (await outside.put(offer["url"], content=data)).is_success
+        assert (await outside.put(offer["url"], content=data, headers=offer["headers"])).is_success
+        assert (await outside.put(offer["url"], content=data, headers=offer["headers"])).status_code == 412
     again = (await gateway.call("POST", "/v1/datasets/digits/uploads", json=body)).json()["items"][0]
-    assert again["url"] is None
+    assert (again["url"], again["headers"]) == (None, {})
 
     pushed = await gateway.push(a=b"one", b=b"two")
     answer = await gateway.commit(pushed, message="first", lineage={"source": "s3://lake/x"})
@@ -36,7 +38,7 @@ async def test_from_upload_to_download(gateway) -> None:
     wanted = {"objects": [{"kind": "packs", "id": pushed.packs[0]}, {"kind": "manifests", "id": pushed.manifest_id}]}
     urls = (await gateway.call("POST", "/v1/datasets/digits/versions/latest/downloads", json=wanted)).json()["items"]
     async with httpx.AsyncClient() as outside:
-        got = await outside.get(urls[1]["url"])
+        got = await outside.get(urls[1]["url"], headers=urls[1]["headers"])
     assert blake3(got.content).hexdigest() == pushed.manifest_id
     foreign = {"objects": [{"kind": "packs", "id": blake3(data).hexdigest()}]}
     refused = await gateway.call("POST", "/v1/datasets/digits/versions/1/downloads", json=foreign)

@@ -114,8 +114,8 @@ class _Parts:
         runtime.on_close(self.store.close)
 
     def _lander(self) -> Landing:
-        bucket = self.shared.s3_bucket
-        return Landing(self.transact, self.kept, samples=self.samples, objects=self.store, bucket=bucket)
+        place = f"{self.shared.lake_scheme}://{self.shared.lake_bucket}"
+        return Landing(self.transact, self.kept, samples=self.samples, objects=self.store, place=place)
 
     def _asker(self) -> Asking:
         settings = self.settings

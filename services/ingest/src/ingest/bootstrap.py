@@ -14,15 +14,16 @@ from ingest.adapters.catalog_http import HttpCatalog
 from ingest.adapters.dataset_lake import DatasetLake
 from ingest.adapters.dicom.deidentify import Policy
 from ingest.adapters.examiner import Budget, DicomRules, FileExaminer
+from ingest.adapters.lake_buckets import LakeBuckets
 from ingest.adapters.mongo_jobs import MongoJobs
 from ingest.adapters.mongo_unit import JOBS, MIGRATIONS, IngestUnitOfWork
 from ingest.adapters.places import Places
-from ingest.adapters.s3_buckets import S3Buckets
 from ingest.adapters.web_places import WebPlaces
 from ingest.application.ports import Catalog
 from ingest.application.receive import look_at_zones
 from ingest.application.reconcile import Attendance
 from ingest.application.world import Limits, World
+from ingest.domain.places import Scheme, Zone
 from ingest.entrypoints.bus import subscriptions
 from ingest.entrypoints.http import fsck_router, router
 from ingest.settings import IngestSettings
@@ -34,6 +35,7 @@ from millrace.documents.client import Client
 from millrace.documents.migrations import migrate
 from millrace.documents.translating import translating
 from millrace.egress import EgressGuard
+from millrace.errors import Invalid
 from millrace.http import create_app
 from millrace.leases import LeaseStore, ProcessIdentity
 from millrace.objects import ObjectStore
@@ -96,6 +98,13 @@ def examiner(settings: IngestSettings) -> FileExaminer:
     return FileExaminer(rules, budget, None if secret is None else secret.get_secret_value())
 
 
+def _zones(settings: IngestSettings, scheme: Scheme) -> tuple[Zone, ...]:
+    zones = tuple(item.zone() for item in settings.landing_zones)
+    if strange := [zone.place.uri for zone in zones if zone.place.scheme != scheme]:
+        raise Invalid(f"the landing zone {strange[0]} is not in a lake of {scheme}://", hint="see MILLRACE_LAKE")
+    return zones
+
+
 def assemble(
     settings: IngestSettings,
     client: Client,
@@ -105,8 +114,13 @@ def assemble(
     catalog: Catalog,
     clock: Clock,
     holder: str | None = None,
+    scheme: Scheme = "s3",
 ) -> Engine:
-    """Build the working part on the lake's `bucket`; nothing runs yet."""
+    """Build the working part on the lake's `bucket`; nothing runs yet.
+
+    Raises:
+        Invalid: a landing zone lies in another kind of lake than this.
+    """
     database = client[settings.mongo_database]
     transactor = Transactor(client, settings.mongo_database, IngestUnitOfWork, clock=clock, source=SOURCE)
     lake = DatasetLake(stores(bucket))
@@ -131,7 +145,8 @@ def assemble(
         holder=holder or f"{platform.node()}:{os.getpid()}:{new_id()}",
         clock=clock,
         buckets=frozenset({bucket, *settings.buckets}),
-        zones=tuple(item.zone() for item in settings.landing_zones),
+        scheme=scheme,
+        zones=_zones(settings, scheme),
         roots=roots,
         limits=limits(settings),
         kick=kicks,
@@ -156,13 +171,21 @@ def build(
 ) -> FastAPI:
     """Return the app; its lifespan runs everything, and nothing connects before."""
     runtime = Runtime(SERVICE, clock=clock or SystemClock())
-    buckets = S3Buckets(shared)
+    buckets = LakeBuckets(shared)
     client = connect(settings.mongo_uri.get_secret_value(), app_name=SERVICE)
     bus = Bus(service=SERVICE, servers=shared.nats_url, seed_file=settings.nats_seed_file, clock=runtime.clock)
     http = httpx.AsyncClient(base_url=shared.catalog_url, follow_redirects=False, trust_env=False)
     token = settings.token.get_secret_value()
     catalog = HttpCatalog(http, token=token)
-    engine = assemble(settings, client, shared.s3_bucket, buckets.open, catalog=catalog, clock=runtime.clock)
+    engine = assemble(
+        settings,
+        client,
+        shared.lake_bucket,
+        buckets.open,
+        catalog=catalog,
+        clock=runtime.clock,
+        scheme=shared.lake_scheme,
+    )
     relay = Relay(client, settings.mongo_database, bus.publisher, runtime.clock)
     engine.transactor.on_emit = relay.kick
     bus.subscribe(subscriptions(runtime.clock, engine.world.kick), engine.transactor)

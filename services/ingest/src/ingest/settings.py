@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 from pydantic_settings import SettingsConfigDict
 
-from ingest.domain.places import Root, Zone, parse_s3
+from ingest.domain.places import Root, Zone, parse_object
 from millrace.egress import AllowedHost
 from millrace.events.names import Project, ResourceName
 from millrace.settings import ServiceSettings, read_secret
@@ -21,12 +21,12 @@ class LandingZone(BaseModel):
 
     project: Project = "default"
     dataset: ResourceName
-    uri: str = Field(max_length=1_024, pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,62}/.+$")
+    uri: str = Field(max_length=1_024, pattern=r"^(s3|az|gs)://[a-z0-9][a-z0-9.-]{1,62}/.+$")
     mode: Literal["replace", "append"] = "append"
 
     def zone(self) -> Zone:
         """Return it as the domain knows it."""
-        return Zone(self.project, self.dataset, parse_s3(self.uri), self.mode)
+        return Zone(self.project, self.dataset, parse_object(self.uri), self.mode)
 
 
 class MountedFolder(BaseModel):

@@ -85,6 +85,13 @@ class ManifestBuilder:
             chunks=entry.chunks,
         )
 
+    def add_rest(self, base: Manifest) -> None:
+        """Add the rows of another manifest whose paths are not here yet."""
+        held = set(self._paths)
+        for entry in base.entries():
+            if entry.path not in held:
+                self.add_entry(entry, None if entry.pack is None else base.packs[entry.pack])
+
     def build(self) -> Manifest:
         """Return the manifest.
 
@@ -114,6 +121,21 @@ def subset(manifest: Manifest, rows: Iterable[int]) -> Manifest:
     builder = ManifestBuilder()
     for entry in manifest.take(list(rows)):
         builder.add_entry(entry, None if entry.pack is None else manifest.packs[entry.pack])
+    return builder.build()
+
+
+def joined(parts: Iterable[Manifest], base: Manifest | None = None) -> Manifest:
+    """Return the manifest of all parts together, and of the files of `base` that no part overwrites.
+
+    Raises:
+        Refused: paths of two parts are the same, or clash.
+    """
+    builder = ManifestBuilder()
+    for part in parts:
+        for entry in part.entries():
+            builder.add_entry(entry, None if entry.pack is None else part.packs[entry.pack])
+    if base is not None:
+        builder.add_rest(base)
     return builder.build()
 
 

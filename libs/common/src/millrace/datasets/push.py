@@ -103,6 +103,26 @@ async def push_files(
     return await _push(_prepare(files), store, project, parent, Meter(progress), base=None)
 
 
+async def push_part(
+    files: Iterable[SourceFile] | AsyncIterable[SourceFile],
+    store: ObjectStore,
+    *,
+    project: str,
+    parent: Manifest | None = None,
+) -> PushResult:
+    """Push files that are a part of a version: their packs and chunks. Many may do so at once, each its own part.
+
+    No manifest is stored: who has all parts joins their manifests (`builder.joined`) and stores the whole. `parent`
+    only spares bytes.
+
+    Raises:
+        Refused: bad or clashing paths.
+    """
+    check_project(project)
+    builder, done = await _pack(_prepare(files), store, project, parent, Meter(None))
+    return _result(await asyncio.to_thread(builder.build), done, changed=True)
+
+
 async def extend(
     parent: Manifest,
     files: Iterable[SourceFile] | AsyncIterable[SourceFile],
@@ -129,24 +149,27 @@ async def _push(
     *,
     base: Manifest | None,
 ) -> PushResult:
-    builder = ManifestBuilder()
-    packer = Packer(store, project, builder, KnownBlobs(parent), meter)
-    try:
-        paths = set()
-        async for item in prepared:
-            if base is not None:
-                paths.add(item.source.path)
-            await packer.add(item)
-        done = await packer.finish()
-    except BaseException:
-        await packer.abort()
-        raise
-    for entry in base.entries() if base is not None else ():
-        if entry.path not in paths:
-            builder.add_entry(entry, None if entry.pack is None or base is None else base.packs[entry.pack])
+    builder, done = await _pack(prepared, store, project, parent, meter)
+    if base is not None:
+        builder.add_rest(base)
     manifest = await asyncio.to_thread(builder.build)
     meter.finish()
     return await _finish(manifest, done, parent, partial(save_manifest, store, project))
+
+
+async def _pack(
+    prepared: AsyncIterator[Prepared], store: ObjectStore, project: str, parent: Manifest | None, meter: Meter
+) -> tuple[ManifestBuilder, Uploaded]:
+    """Store packs and chunks, and return the rows that name them."""
+    builder = ManifestBuilder()
+    packer = Packer(store, project, builder, KnownBlobs(parent), meter)
+    try:
+        async for item in prepared:
+            await packer.add(item)
+        return builder, await packer.finish()
+    except BaseException:
+        await packer.abort()
+        raise
 
 
 async def _finish(

@@ -11,7 +11,7 @@ from millrace.events.names import Digest, ResourceName
 
 Text = Annotated[str, StringConstraints(max_length=2_000)]
 
-S3_PLACE = r"s3://[a-z0-9][a-z0-9.-]{1,62}/[A-Za-z0-9._/=+@ -]+"
+OBJECT_PLACE = r"(s3|az|gs)://[a-z0-9][a-z0-9.-]{1,62}/[A-Za-z0-9._/=+@ -]+"
 WEB_PLACE = r"https?://[A-Za-z0-9.:\[\]-]{1,255}/[!-~]*"
 LOCAL_PLACE = r"file:///[!-~]+"
 
@@ -85,9 +85,10 @@ class DataLanded(GrownEventData):
     dataset: ResourceName
     uri: str = Field(
         max_length=1_024,
-        pattern=f"^({S3_PLACE}|{WEB_PLACE}|{LOCAL_PLACE})$",
-        description="`s3://<bucket>/<prefix>`, a URL, or `file:///<mounted folder>`; files below it keep their "
-        "relative paths. A URL is an archive, a list of URLs, or what all of `urls` begin with",
+        pattern=f"^({OBJECT_PLACE}|{WEB_PLACE}|{LOCAL_PLACE})$",
+        description="`s3://<bucket>/<prefix>` (or `az://`, `gs://`, as the lake is), a URL, or "
+        "`file:///<mounted folder>`; files below it keep their relative paths. A URL is an archive, a list of URLs, or "
+        "what all of `urls` begin with",
     )
     mode: Literal["replace", "append"] = Field(
         default="replace", description="`append` keeps the parent's files and adds or overwrites the landed ones"

@@ -1,4 +1,4 @@
-"""Bucket administration by the minio SDK, and the two wire checks of the probe. All blocking: call it in threads."""
+"""Bucket administration on S3 by the minio SDK. Blocking: call it in threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from minio.error import MinioException, S3Error
 from millrace.errors import Forbidden, Invalid, Unavailable
 
 SECONDS = 10.0
-_WRONG_MD5 = "AAAAAAAAAAAAAAAAAAAAAA=="
 
 
 def ensure(endpoint: str, bucket: str, region: str, access_key: str, secret_key: str) -> None:
@@ -48,24 +47,3 @@ def _client(endpoint: str, region: str, access_key: str, secret_key: str) -> Min
         secure=parts.scheme == "https",
         http_client=pool,
     )
-
-
-def honours_if_none_match(url: str) -> bool:
-    """Return whether the second of two presigned PUTs with `If-None-Match: *` is refused."""
-    headers = {"If-None-Match": "*"}
-    first = _put(url, b"first", headers)
-    second = _put(url, b"second", headers)
-    return first < 300 and second in {409, 412}
-
-
-def refuses_bad_md5(url: str) -> bool:
-    """Return whether a body that contradicts its `Content-MD5` is refused."""
-    return 400 <= _put(url, b"body", {"Content-MD5": _WRONG_MD5}) < 500
-
-
-def _put(url: str, body: bytes, headers: dict[str, str]) -> int:
-    try:
-        answer = urllib3.request("PUT", url, body=body, headers=headers, timeout=SECONDS, retries=False)
-    except urllib3.exceptions.HTTPError as error:
-        raise Unavailable("the object store does not answer a presigned PUT") from error
-    return int(answer.status)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
@@ -35,6 +35,17 @@ class Capabilities:
     checksums: bool | None = None
     multipart_minimum: int | None = None
     notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Presigned:
+    """A request that needs no key: a URL, and the headers that must go with it, which are nobody's secret.
+
+    `headers` say what the protocol of a lake wants beyond a bare request, and that a PUT only creates.
+    """
+
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class ObjectStore(Protocol):
@@ -76,8 +87,25 @@ class ObjectStore(Protocol):
     async def delete(self, key: str) -> None:
         """Remove an object; a missing one is no error."""
 
-    async def presign(self, method: Method, key: str, *, expires: timedelta) -> str:
-        """Return a URL that lets its holder do `method` on `key` until it expires."""
+    async def presign(self, method: Method, key: str, *, expires: timedelta) -> Presigned:
+        """Return a request that lets its holder do `method` on `key` until it expires; a PUT only creates."""
+
+
+class Lake(ObjectStore, Protocol):
+    """An object store as a service opens it: made where it is missing, tried, and let go of at the end."""
+
+    @property
+    def capabilities(self) -> Capabilities | None:
+        """Return what `probe` found, or None before."""
+
+    async def ensure_bucket(self) -> None:
+        """Create the bucket (container) unless it exists; several processes may do so at once."""
+
+    async def probe(self) -> Capabilities:
+        """Find out what the endpoint can do, and adapt to it."""
+
+    async def close(self) -> None:
+        """Let go of threads and connections."""
 
 
 def check_key(key: str) -> str:

@@ -1,7 +1,7 @@
 """The start-up probe: what an endpoint can really do, tried and not believed.
 
-Millrace works on any S3. It needs ranges and whole-object PUT and GET; what else is missing is worked around and said:
-without create-only PUT an object is looked for before it is written, and MongoDB alone decides races.
+Millrace needs ranges and whole-object PUT and GET; what else is missing is worked around and said: without
+create-only PUT an object is looked for before it is written, and MongoDB alone decides races.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from millrace.errors import Invalid, MillraceError
 from millrace.objects.port import Capabilities, ObjectStore
 
 PREFIX = "probe"
+TRIALS = ("create", "signed", "checksum", "multipart")
 
 
 @runtime_checkable
@@ -25,7 +26,7 @@ class WireProbe(Protocol):
         """Send one create-only PUT without any emulation."""
 
     async def presigned_create_only(self, key: str) -> bool:
-        """Return whether a presigned PUT with `If-None-Match: *` leaves an existing object alone."""
+        """Return whether a presigned PUT, sent as `presign` says, leaves an existing object alone."""
 
     async def refuses_bad_checksum(self, key: str) -> bool:
         """Return whether a body that contradicts its checksum header is refused."""
@@ -46,7 +47,7 @@ async def probe(store: ObjectStore) -> Capabilities:
     try:
         return await _probe(store, base, names)
     finally:
-        for key in (*names, f"{base}-create", f"{base}-signed", f"{base}-multipart"):
+        for key in (*names, *(f"{base}-{trial}" for trial in TRIALS)):
             await _quietly(store, key)
 
 
@@ -59,7 +60,7 @@ async def _probe(store: ObjectStore, base: str, names: list[str]) -> Capabilitie
     signed = checks = minimum = None
     if isinstance(store, WireProbe):
         signed = await _tried(lambda: store.presigned_create_only(f"{base}-signed"))
-        checks = await _tried(lambda: store.refuses_bad_checksum(f"{base}-signed"))
+        checks = await _tried(lambda: store.refuses_bad_checksum(f"{base}-checksum"))
         minimum = await store.multipart_minimum(f"{base}-multipart")
     found = Capabilities(
         ranges=ranges,
@@ -111,7 +112,7 @@ def _notes(found: Capabilities, *, complete: bool) -> list[str]:
         (not complete, "a fresh listing is not complete: listings lag behind writes"),
         (
             found.presigned_create_only is False,
-            "presigned PUT ignores If-None-Match: clients could write objects again",
+            "a presigned PUT overwrites: clients could write objects again",
         ),
         (found.checksums is False, "checksum headers are not checked: only BLAKE3 notices a damaged upload"),
     )

@@ -1,39 +1,22 @@
-"""Any S3 through obstore (data) and the minio SDK (bucket administration).
+"""Any S3: obstore for data, the minio SDK for the bucket.
 
-obstore is called synchronously in threads: measured at 13k small GETs a second against 5k for its own async calls.
-It retries 5xx and connection errors itself, with exponential backoff and jitter. Payloads are unsigned: every object
-of ours is named by its BLAKE3 or travels under TLS.
+Payloads are unsigned: every object of ours is named by its BLAKE3 or travels under TLS.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from functools import partial
-from typing import Any, TypeVar
 
 import obstore
 from obstore.store import S3Store
 
-from millrace.errors import DeadlineExceeded, Invalid
 from millrace.objects import bucket as buckets
-from millrace.objects.port import Capabilities, Method, ObjectInfo, check_key
-from millrace.objects.probe import probe
-from millrace.objects.ranges import coalesce, slices
-from millrace.objects.s3_errors import translated
-
-T = TypeVar("T")
-
-THREADS = 16
-CONNECT_SECONDS = 3.0
-MULTIPART_CANDIDATES = (64 * 1024, 5 * 1024 * 1024)
+from millrace.objects.obstore_base import THREADS, ObstoreLake, Patience
+from millrace.objects.port import Method
 
 
-class S3ObjectStore:
-    """`ObjectStore` on one bucket of any S3 endpoint. Needs `close()` at the end.
+class S3ObjectStore(ObstoreLake):
+    """`Lake` on one bucket of any S3 endpoint. Needs `close()` at the end.
 
     `timeout` bounds one HTTP request, `deadline` a whole call with its retries, both in seconds. `public_endpoint`
     is the address in presigned URLs where clients reach the endpoint by another name.
@@ -54,20 +37,17 @@ class S3ObjectStore:
         threads: int = THREADS,
     ) -> None:
         self.endpoint = endpoint
-        self.bucket = bucket
         self.region = region
-        self.capabilities: Capabilities | None = None
         self._keys = (access_key, secret_key)
-        self._deadline = deadline
-        self._timeout = timeout
-        self._retries = retries
-        self._store = self._connect(endpoint)
-        self._signer = self._connect(public_endpoint) if public_endpoint else self._store
-        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="objects")
+        self._patience = Patience(timeout, deadline, retries)
+        store = self._connect(endpoint, bucket)
+        self._signer = self._connect(public_endpoint, bucket) if public_endpoint else store
+        self._inside = store
+        super().__init__(store, bucket, patience=self._patience, threads=threads)
 
-    def _connect(self, endpoint: str) -> S3Store:
+    def _connect(self, endpoint: str, bucket: str) -> S3Store:
         return S3Store(
-            self.bucket,
+            bucket,
             config={
                 "endpoint": endpoint,
                 "region": self.region,
@@ -76,155 +56,12 @@ class S3ObjectStore:
                 "unsigned_payload": True,
                 "virtual_hosted_style_request": False,
             },
-            client_options={
-                "allow_http": endpoint.startswith("http://"),
-                "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
-                "timeout": timedelta(seconds=self._timeout),
-            },
-            retry_config={
-                "max_retries": self._retries,
-                "retry_timeout": timedelta(seconds=self._deadline),
-                "backoff": {
-                    "init_backoff": timedelta(seconds=0.1),
-                    "max_backoff": timedelta(seconds=5),
-                    "base": 2,
-                },
-            },
+            client_options=self._patience.client_options(endpoint),
+            retry_config=self._patience.retry_config(),
         )
 
-    async def close(self) -> None:
-        """Let go of the threads. Calls in flight end by their own timeouts."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+    def _make_bucket(self) -> None:
+        buckets.ensure(self.endpoint, self.bucket, self.region, *self._keys)
 
-    async def ensure_bucket(self) -> None:
-        """Create the bucket unless it exists."""
-        await self._run(self.bucket, lambda: buckets.ensure(self.endpoint, self.bucket, self.region, *self._keys))
-
-    async def probe(self) -> Capabilities:
-        """Find out what the endpoint can do, and adapt to it."""
-        self.capabilities = await probe(self)
-        return self.capabilities
-
-    async def put(self, key: str, data: bytes | bytearray | memoryview, *, create_only: bool = False) -> bool:
-        """Store an object whole; see the port."""
-        check_key(key)
-        if create_only and self.capabilities is not None and not self.capabilities.create_only:
-            if await self.head(key) is not None:
-                return False
-            create_only = False
-        return await self._run(key, lambda: self._put(key, data, create_only=create_only))
-
-    def _put(self, key: str, data: bytes | bytearray | memoryview, *, create_only: bool) -> bool:
-        try:
-            obstore.put(self._store, key, data, use_multipart=False, mode="create" if create_only else "overwrite")
-        except obstore.exceptions.AlreadyExistsError:
-            return False
-        return True
-
-    async def get(self, key: str) -> bytes:
-        """Return an object's bytes; see the port."""
-        check_key(key)
-        return await self._run(key, lambda: bytes(obstore.get(self._store, key).bytes()))
-
-    async def get_range(self, key: str, start: int, length: int) -> bytes:
-        """Return exactly that range; see the port."""
-        return (await self.get_ranges(key, [(start, length)]))[0]
-
-    async def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> Sequence[bytes]:
-        """Return all ranges, few requests; see the port."""
-        check_key(key)
-        spans = coalesce(ranges)
-        fetched = await asyncio.gather(*(self._range(key, span.start, span.length) for span in spans))
-        return slices(ranges, list(zip(spans, fetched, strict=True)))
-
-    async def _range(self, key: str, start: int, length: int) -> bytes:
-        if self.capabilities is not None and not self.capabilities.ranges:
-            data = (await self.get(key))[start : start + length]
-        else:
-            data = await self._run(key, lambda: bytes(obstore.get_range(self._store, key, start=start, length=length)))
-        if len(data) != length:
-            raise Invalid(f"object {key} ends before byte {start + length}")
-        return data
-
-    async def head(self, key: str) -> ObjectInfo | None:
-        """Return what is known of an object; see the port."""
-        check_key(key)
-
-        def head() -> ObjectInfo | None:
-            try:
-                return _info(obstore.head(self._store, key))
-            except FileNotFoundError:
-                return None
-
-        return await self._run(key, head)
-
-    async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
-        """Yield the objects below a prefix in the endpoint's order; see the port.
-
-        obstore lists whole path segments only, so the last, partial segment is matched here.
-        """
-        folder = prefix.rpartition("/")[0]
-        pages = await self._run(prefix, lambda: iter(obstore.list(self._store, folder or None, chunk_size=1_000)))
-        while (page := await self._run(prefix, lambda: _page(pages))) is not None:
-            for info in page:
-                if info.key.startswith(prefix):
-                    yield info
-
-    async def delete(self, key: str) -> None:
-        """Remove an object; see the port."""
-        check_key(key)
-        await self._run(key, lambda: _gone(lambda: obstore.delete(self._store, key)))
-
-    async def presign(self, method: Method, key: str, *, expires: timedelta) -> str:
-        """Return a signed URL; computed here, no request is made."""
-        check_key(key)
-        return await self._run(key, lambda: obstore.sign(self._signer, method, key, expires))
-
-    async def put_if_absent(self, key: str, data: bytes) -> bool:
-        """Send one create-only PUT as it is, for the probe."""
-        return await self._run(key, lambda: self._put(key, data, create_only=True))
-
-    async def presigned_create_only(self, key: str) -> bool:
-        """Return whether a presigned PUT honours `If-None-Match: *`, for the probe."""
-        url = obstore.sign(self._store, "PUT", key, timedelta(minutes=5))
-        return await self._run(key, lambda: buckets.honours_if_none_match(url))
-
-    async def refuses_bad_checksum(self, key: str) -> bool:
-        """Return whether a wrong `Content-MD5` is refused, for the probe."""
-        url = obstore.sign(self._store, "PUT", key, timedelta(minutes=5))
-        return await self._run(key, lambda: buckets.refuses_bad_md5(url))
-
-    async def multipart_minimum(self, key: str) -> int:
-        """Return the smallest part size of the candidates that the endpoint takes, for the probe."""
-        for size in MULTIPART_CANDIDATES:
-            with contextlib.suppress(Invalid):
-                await self._run(key, partial(self._put_multipart, key, size))
-                return size
-        return 0
-
-    def _put_multipart(self, key: str, part: int) -> None:
-        obstore.put(self._store, key, bytes(part + 1), use_multipart=True, chunk_size=part)
-
-    async def _run(self, key: str, call: Callable[[], T]) -> T:
-        future = asyncio.get_running_loop().run_in_executor(self._pool, translated, key, call)
-        try:
-            async with asyncio.timeout(self._deadline):
-                return await future
-        except TimeoutError:
-            raise DeadlineExceeded(f"the object store did not answer within {self._deadline:g} s ({key})") from None
-
-
-def _info(meta: Any) -> ObjectInfo:
-    return ObjectInfo(key=meta["path"], size=meta["size"], etag=meta["e_tag"], modified=meta["last_modified"])
-
-
-def _page(pages: Iterator[Any]) -> list[ObjectInfo] | None:
-    try:
-        return [_info(meta) for meta in next(pages)]
-    except StopIteration:
-        return None
-
-
-def _gone(call: Callable[[], None]) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        call()
+    def _sign(self, method: Method, key: str, expires: timedelta, *, inside: bool = False) -> str:
+        return obstore.sign(self._inside if inside else self._signer, method, key, expires)

@@ -14,7 +14,7 @@ ODD_KEYS = ["a b", "a+b", "a%20b", "a=b@c", "ä/ß", "a~b", "a#b?c", "deep/er/an
 
 
 class ObjectStoreContract:
-    """The contract suite: one class, run on memory and on real S3."""
+    """The contract suite: one class, run on memory and on real servers."""
 
     async def test_what_is_put_is_got(self, store: ObjectStore) -> None:
         """Bytes come back, empty ones and views too, and a second put replaces them."""

@@ -1,4 +1,4 @@
-"""An object store in memory, for tests of pure logic. It passes the same contract suite as S3."""
+"""An object store in memory, for tests of pure logic. It passes the same contract suite as real lakes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from millrace.clock import SystemClock
 from millrace.errors import Invalid, NotFound
-from millrace.objects.port import Method, ObjectInfo, check_key
+from millrace.objects.port import Method, ObjectInfo, Presigned, check_key
 from millrace.objects.ranges import coalesce, slices
 
 
@@ -71,10 +71,10 @@ class InMemoryObjectStore:
         self.requests["delete"] += 1
         self.objects.pop(key, None)
 
-    async def presign(self, method: Method, key: str, *, expires: timedelta) -> str:
+    async def presign(self, method: Method, key: str, *, expires: timedelta) -> Presigned:
         """Return a text that names the operation; nothing answers it."""
         check_key(key)
-        return f"memory://{method}/{key}?expires={int(expires.total_seconds())}"
+        return Presigned(f"memory://{method}/{key}?expires={int(expires.total_seconds())}")
 
     def _read(self, key: str) -> bytes:
         check_key(key)

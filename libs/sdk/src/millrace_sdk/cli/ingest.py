@@ -29,7 +29,9 @@ def register(app: typer.Typer) -> None:
 
 def ingest(
     dataset: Annotated[str, typer.Argument(help="the dataset; it is created if there is none")],
-    uri: Annotated[str, typer.Argument(help="s3://bucket/prefix, https://…, or file:///folder as ingest sees it")],
+    uri: Annotated[
+        str, typer.Argument(help="s3://bucket/prefix (az://, gs://), https://…, or file:///folder as ingest sees it")
+    ],
     form: Annotated[Form | None, typer.Option("--format", help="by the URI's ending if it is not said")] = None,
     mode: Annotated[Mode, typer.Option(help="`append` keeps what the dataset has")] = "replace",
     url: Annotated[list[str] | None, typer.Option(help="a file below an https:// URI; repeat it")] = None,

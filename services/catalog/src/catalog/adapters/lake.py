@@ -21,7 +21,7 @@ from millrace.datasets.spare import Spares, spare_packs
 from millrace.datasets.stored import load_commit, load_manifest, save_commit
 from millrace.errors import Corrupt, Invalid, NotFound
 from millrace.events import Lineage
-from millrace.objects import ObjectStore
+from millrace.objects import ObjectStore, Presigned
 from millrace.records import Record
 from millrace.records.stored import load_records, records_key
 from millrace.records.table import RecordTable
@@ -144,8 +144,8 @@ class ObjectStoreLake:
         await self._store.put(object_key(project, "commits", commit), made.to_bytes())
         return True
 
-    async def presign(self, method: Literal["GET", "PUT"], project: str, kind: ObjectKind, object_id: str) -> str:
-        """Return a URL that allows `method` on one object for 15 minutes."""
+    async def presign(self, method: Literal["GET", "PUT"], project: str, kind: ObjectKind, object_id: str) -> Presigned:
+        """Return a request that allows `method` on one object for 15 minutes; a PUT only creates."""
         return await self._store.presign(method, object_key(project, kind, object_id), expires=PRESIGNED_FOR)
 
     async def objects_of(self, project: str, manifest: str) -> set[tuple[LakeKind, str]]:

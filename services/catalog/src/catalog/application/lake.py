@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from catalog.domain.collections import LakeKind, StoredObject
+from millrace.objects import Presigned
 from millrace.records import Record
 
 ObjectKind = Literal["packs", "chunks", "manifests", "commits"]
@@ -86,8 +87,8 @@ class Lake(Protocol):
     async def rebuild_commit(self, project: str, commit: str, draft: CommitDraft) -> bool:
         """Write a commit object again if the draft gives just that one."""
 
-    async def presign(self, method: Literal["GET", "PUT"], project: str, kind: ObjectKind, object_id: str) -> str:
-        """Return a URL that allows `method` on one object for 15 minutes."""
+    async def presign(self, method: Literal["GET", "PUT"], project: str, kind: ObjectKind, object_id: str) -> Presigned:
+        """Return a request that allows `method` on one object for 15 minutes; a PUT only creates."""
 
     async def objects_of(self, project: str, manifest: str) -> set[tuple[LakeKind, str]]:
         """Return (kind, id) of a manifest and of all that it needs, its spare copy included.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 from catalog.application.caller import Caller
 from catalog.application.lake import Lake, ObjectKind
@@ -11,6 +12,7 @@ from catalog.application.ports import Documents
 from catalog.domain.datasets import Dataset, Version, dataset_id, parse_reference, version_id
 from catalog.errors import AmbiguousVersion, DatasetNotFound, VersionNotFound, VersionRemoved
 from millrace.errors import NotFound
+from millrace.objects import Presigned
 
 MAX_PARALLEL = 16
 
@@ -87,22 +89,22 @@ class WantedObject:
 
 async def open_uploads(
     name: str, objects: list[WantedObject], caller: Caller, *, documents: Documents, lake: Lake
-) -> list[dict[str, str | None]]:
-    """Return for each object a URL to PUT it to, or None where the lake has it already."""
+) -> list[dict[str, Any]]:
+    """Return for each object URL and headers of the PUT that sends it; no URL where the lake has it already."""
     await find_dataset(caller.project, name, documents=documents)
     limit = asyncio.Semaphore(MAX_PARALLEL)
 
-    async def one(wanted: WantedObject) -> dict[str, str | None]:
+    async def one(wanted: WantedObject) -> dict[str, Any]:
         async with limit:
             gone = await lake.missing(caller.project, wanted.kind, [wanted.id])
-            url = await lake.presign("PUT", caller.project, wanted.kind, wanted.id) if gone else None
-        return {"kind": wanted.kind, "id": wanted.id, "url": url}
+            put = await lake.presign("PUT", caller.project, wanted.kind, wanted.id) if gone else None
+        return _opened(wanted, put)
 
     return list(await asyncio.gather(*(one(wanted) for wanted in objects)))
 
 
-async def open_downloads(version: Version, objects: list[WantedObject], *, lake: Lake) -> list[dict[str, str]]:
-    """Return for each object of the version a URL to GET it from.
+async def open_downloads(version: Version, objects: list[WantedObject], *, lake: Lake) -> list[dict[str, Any]]:
+    """Return for each object of the version URL and headers of the GET that fetches it.
 
     Raises:
         NotFound: an object is no part of this version.
@@ -115,11 +117,9 @@ async def open_downloads(version: Version, objects: list[WantedObject], *, lake:
     for wanted in objects:
         if (wanted.kind, wanted.id) not in allowed:
             raise NotFound(f"{wanted.kind}/{wanted.id} is no part of {version.dataset}@{version.version}")
-    return [
-        {
-            "kind": wanted.kind,
-            "id": wanted.id,
-            "url": await lake.presign("GET", version.project, wanted.kind, wanted.id),
-        }
-        for wanted in objects
-    ]
+    return [_opened(wanted, await lake.presign("GET", version.project, wanted.kind, wanted.id)) for wanted in objects]
+
+
+def _opened(wanted: WantedObject, request: Presigned | None) -> dict[str, Any]:
+    url, headers = (None, {}) if request is None else (request.url, dict(request.headers))
+    return {"kind": wanted.kind, "id": wanted.id, "url": url, "headers": headers}

@@ -75,14 +75,14 @@ class Landing:
         *,
         samples: Samples,
         objects: ObjectStore,
-        bucket: str,
+        place: str,
         on_landed: Callable[[], None] = lambda: None,
     ) -> None:
         self._transact = transact
         self._kept = kept
         self._samples = samples
         self._objects = objects
-        self._bucket = bucket
+        self._place = place
         self._on_landed = on_landed
 
     async def step(self) -> None:
@@ -135,7 +135,7 @@ class Landing:
             return
         data = DataLanded(
             dataset=queue.dataset,
-            uri=f"s3://{self._bucket}/{prefix}",
+            uri=f"{self._place}/{prefix}",
             mode="append",
             message=f"{landed} labelled samples of {queue.incident}",
             lineage=Lineage(

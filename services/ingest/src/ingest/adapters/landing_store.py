@@ -76,9 +76,10 @@ class StoreLandingPlaces:
                 found.setdefault(f"{folder}/", {})[name] = info
                 if len(found) > limit:
                     break
-        return [Batch(Place(place.bucket, prefix), _mark(marks) or "") for prefix, marks in sorted(found.items())][
-            :limit
-        ]
+        return [
+            Batch(Place(place.bucket, prefix, place.scheme), _mark(marks) or "")
+            for prefix, marks in sorted(found.items())
+        ][:limit]
 
 
 def _stamp(info: ObjectInfo) -> Stamp:

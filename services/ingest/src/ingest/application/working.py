@@ -72,7 +72,9 @@ async def _examined(job: Job, world: World, held: AsyncExitStack, progress: Prog
     openly = world.examiner.openly(job.project)
     bounds = Bounds(world.limits.max_files, world.limits.max_bytes, openly)
     named = parse(job.uri, form=job.format, urls=job.urls)
-    place = permitted(named, job.project, buckets=world.buckets, zones=world.zones, roots=world.roots)
+    place = permitted(
+        named, job.project, buckets=world.buckets, zones=world.zones, roots=world.roots, scheme=world.scheme
+    )
     landing = await held.enter_async_context(world.places.open(place, job.format, bounds))
     job = await world.jobs.note(
         job, mark=landing.mark, files=len(landing.files), bytes=landing.bytes, reason="examining the landed files"

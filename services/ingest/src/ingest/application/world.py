@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from ingest.application.ports import Catalog, Examiner, Jobs, Lake, LandingPlaces, Unit
-from ingest.domain.places import Root, Zone
+from ingest.domain.places import Root, Scheme, Zone
 from millrace.clock import Clock
 from millrace.documents.ports import Transact
 from millrace.leases.beats import Beats
@@ -40,6 +40,7 @@ class World:
     holder: str
     clock: Clock
     buckets: Collection[str]
+    scheme: Scheme = "s3"
     zones: Sequence[Zone] = ()
     roots: Sequence[Root] = ()
     limits: Limits = field(default_factory=Limits)

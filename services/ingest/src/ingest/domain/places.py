@@ -8,31 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import unquote, urlsplit
 
 from ingest.errors import PlaceRefused
 
-SCHEME = "s3://"
+Scheme = Literal["s3", "az", "gs"]
+SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 Mode = Literal["replace", "append"]
 Format = Literal["files", "archive"]
 
 
 @dataclass(frozen=True)
 class Place:
-    """A folder of a bucket; `prefix` ends with a slash, unless it is one object: an archive."""
+    """A folder of a bucket; `prefix` ends with a slash, unless it is one object: an archive.
+
+    `scheme` says in what kind of lake the bucket is: S3, Azure Blob or Google Cloud Storage.
+    """
 
     bucket: str
     prefix: str
+    scheme: Scheme = "s3"
 
     @property
     def uri(self) -> str:
         """Return `s3://<bucket>/<prefix>`."""
-        return f"{SCHEME}{self.bucket}/{self.prefix}"
+        return f"{self.scheme}://{self.bucket}/{self.prefix}"
 
     def holds(self, other: Place) -> bool:
         """Return whether `other` is this folder or lies in it."""
-        return self.bucket == other.bucket and other.prefix.startswith(self.prefix)
+        same = (self.scheme, self.bucket) == (other.scheme, other.bucket)
+        return same and other.prefix.startswith(self.prefix)
 
 
 @dataclass(frozen=True)
@@ -86,28 +92,29 @@ def parse(uri: str, *, form: Format = "files", urls: Sequence[str] = ()) -> AnyP
     Raises:
         PlaceRefused: no place that can be, or `urls` that do not begin with it.
     """
-    if uri.startswith(SCHEME):
-        return parse_s3(uri, form)
+    if uri.partition("://")[0] in SCHEMES:
+        return parse_object(uri, form)
     if uri.startswith(("https://", "http://")):
         return _web(uri, tuple(urls))
     if uri.startswith("file:///"):
         return LocalPlace(_local(uri))
-    raise PlaceRefused("only s3://, https:// and file:/// places can be ingested")
+    raise PlaceRefused("only s3://, az://, gs://, https:// and file:/// places can be ingested")
 
 
-def parse_s3(uri: str, form: Format = "files") -> Place:
+def parse_object(uri: str, form: Format = "files") -> Place:
     """Return the folder, or the archive, of a bucket that a URI names.
 
     Raises:
         PlaceRefused: not `s3://<bucket>/<prefix>`, or a prefix with empty or dotted segments.
     """
-    bucket, _, prefix = uri.removeprefix(SCHEME).partition("/")
+    scheme = next((scheme for scheme in SCHEMES if uri.startswith(f"{scheme}://")), None)
+    bucket, _, prefix = uri.partition("://")[2].partition("/")
     segments = prefix.removesuffix("/").split("/")
-    if not uri.startswith(SCHEME) or not bucket or not _plain(segments) or not prefix.isprintable():
+    if scheme is None or not bucket or not _plain(segments) or not prefix.isprintable():
         raise PlaceRefused("the place must be s3://<bucket>/<prefix>, without empty or dotted segments")
     if form == "archive" and prefix.endswith("/"):
         raise PlaceRefused("an archive is one object, and its name ends without a slash")
-    return Place(bucket, "/".join(segments) + ("" if form == "archive" else "/"))
+    return Place(bucket, "/".join(segments) + ("" if form == "archive" else "/"), scheme)
 
 
 def _plain(segments: Sequence[str]) -> bool:
@@ -142,11 +149,14 @@ def permitted(
     buckets: Collection[str],
     zones: Sequence[Zone],
     roots: Sequence[Root] = (),
+    scheme: Scheme = "s3",
 ) -> AnyPlace:
     """Return `place` if data of `project` may land there; hosts are judged by the egress guard when they are asked.
 
+    `scheme` is the lake's: only its own kind of bucket is read.
+
     Raises:
-        PlaceRefused: another bucket, another project's folder, or no landing folder at all.
+        PlaceRefused: another kind of lake, another bucket, another project's folder, or no landing folder at all.
     """
     if isinstance(place, LocalPlace):
         if any(root.project in {project, "*"} and root.holds(place.path) for root in roots):
@@ -154,10 +164,12 @@ def permitted(
         raise PlaceRefused("the folder lies below none that this project's data may be taken from")
     if isinstance(place, WebPlace):
         return place
-    return _permitted_s3(place, project, buckets, zones)
+    if place.scheme != scheme:
+        raise PlaceRefused(f"{place.scheme}:// is not what this lake is", hint=f"data lands at {scheme}:// places")
+    return _permitted_object(place, project, buckets, zones)
 
 
-def _permitted_s3(place: Place, project: str, buckets: Collection[str], zones: Sequence[Zone]) -> Place:
+def _permitted_object(place: Place, project: str, buckets: Collection[str], zones: Sequence[Zone]) -> Place:
     if any(zone.project == project and zone.place.holds(place) for zone in zones):
         return place
     if place.bucket not in buckets:

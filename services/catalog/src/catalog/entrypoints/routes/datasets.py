@@ -60,7 +60,11 @@ async def get_dataset(name: Name, caller: Reader, catalog: Here) -> dict[str, An
 
 @router.post("/{name}/uploads")
 async def post_uploads(name: Name, body: UploadsBody, caller: Writer, catalog: Here) -> dict[str, Any]:
-    """Return for each object a presigned URL to PUT it to; `url` is null where the lake has it already."""
+    """Return for each object a presigned URL to PUT it to; `url` is null where the lake has it already.
+
+    The PUT must carry `headers`: lakes differ in what they want (Azure Blob: `x-ms-blob-type`), and in how a PUT says
+    that it only creates. An answer of 409 or 412 means that somebody else was quicker; 403 may mean it, too.
+    """
     wanted = [WantedObject(item.kind, item.id) for item in body.objects]
     items = await open_uploads(name, wanted, caller, documents=catalog.documents, lake=catalog.lake)
     return {"items": items, "next": None}
@@ -158,7 +162,7 @@ async def post_rebuild(name: Name, caller: Remover, catalog: Here) -> dict[str, 
 
 @router.post("/{name}/versions/{ref}/downloads")
 async def post_downloads(name: Name, ref: Ref, body: DownloadsBody, caller: Reader, catalog: Here) -> dict[str, Any]:
-    """Return for each object of the version a presigned URL to GET it from."""
+    """Return for each object of the version a presigned URL to GET it from, and `headers` that must go with it."""
     version = await find_version(caller.project, name, ref, documents=catalog.documents)
     wanted = [WantedObject(item.kind, item.id) for item in body.objects]
     return {"items": await open_downloads(version, wanted, lake=catalog.lake), "next": None}

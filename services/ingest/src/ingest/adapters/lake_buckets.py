@@ -1,14 +1,13 @@
-"""The buckets of the lake's S3 endpoint, opened when they are first needed."""
+"""The buckets beside the lake's own, at its endpoint and with its key, opened when they are first needed."""
 
 from __future__ import annotations
 
-from millrace.objects import ObjectStore
+from millrace.objects import Lake, ObjectStore
 from millrace.objects.lake import open_lake
-from millrace.objects.s3 import S3ObjectStore
 from millrace.settings import SharedSettings
 
 
-class S3Buckets:
+class LakeBuckets:
     """Opens buckets with the service's keys. Needs `close()` at the end.
 
     Raises:
@@ -17,7 +16,7 @@ class S3Buckets:
 
     def __init__(self, shared: SharedSettings) -> None:
         self._shared = shared
-        self._open: dict[str, S3ObjectStore] = {shared.s3_bucket: open_lake(shared)}
+        self._open: dict[str, Lake] = {shared.lake_bucket: open_lake(shared)}
 
     def open(self, bucket: str) -> ObjectStore:
         """Return a bucket; it connects at the first call."""
