@@ -109,7 +109,6 @@ async def test_only_what_is_new_is_sent(memory: InMemoryObjectStore, tree: Path)
     assert await contents(memory, second.manifest) == expected
 
 
-@pytest.mark.usefixtures("small_packs")
 async def test_parts_that_many_push_are_joined(lake: ObjectStore) -> None:
     def part(*paths: str) -> list[SourceFile]:
         return [SourceFile.of_bytes(path, f"bytes of {path}".encode()) for path in paths]
@@ -132,6 +131,7 @@ async def test_parts_that_many_push_are_joined(lake: ObjectStore) -> None:
             )
 
 
+@pytest.mark.usefixtures("small_packs")
 async def test_packs_stay_under_their_target(memory: InMemoryObjectStore, tmp_path: Path) -> None:
     chance = random.Random(5)
     files = {f"{index:03d}": chance.randbytes(chance.randrange(1, 900)) for index in range(100)}
