@@ -21,12 +21,11 @@ def as_tf_data(dataset: Dataset, batch: int, *, unbatch: bool = True, **options:
     """
     import tensorflow as tf  # noqa: PLC0415 - only who asks for it pays for it
 
+    names = np.array([path.encode() for path in dataset.paths], dtype=object)
+
     def generate() -> Iterator[tuple[Any, Any]]:
         for rows, contents in dataset.batches(batch, **options):
-            yield (
-                np.array([dataset.paths[row].encode() for row in rows], dtype=object),
-                np.array(contents, dtype=object),
-            )
+            yield names[rows], np.array(contents, dtype=object)
 
     strings = tf.TensorSpec(shape=(None,), dtype=tf.string)
     found = tf.data.Dataset.from_generator(generate, output_signature=(strings, strings)).prefetch(2)

@@ -131,9 +131,8 @@ class Dataset:
 
     def read_many(self, indices: Sequence[int]) -> list[bytes]:
         """Return the bytes of several files in the order asked; near ones share a read."""
-        for index in indices:
-            if not 0 <= index < len(self):
-                raise IndexError(index)
+        if len(indices) and not (min(indices) >= 0 and max(indices) < len(self)):
+            raise IndexError(f"{min(indices)} to {max(indices)} of {len(self)} files")
         return self._source.read_rows(indices)
 
     def order(self, seed: int, epoch: int = 0, *, window: int | None = None) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -99,22 +99,41 @@ class PackSource:
         """Return the files' bytes in the order asked; neighbours in a pack are read at once."""
         at = np.asarray(rows, dtype=np.int64)
         packs, offsets, sizes = self._packs[at], self._offsets[at], self._sizes[at]
-        found: list[bytes] = []
-        for start, stop in _runs(packs, offsets, sizes):
-            if packs[start] < 0:
-                found += [self._unpacked(int(row)) for row in at[start:stop].tolist()]
+        starts, stops = _runs(packs, offsets, sizes)
+        lengths = offsets[stops - 1] + sizes[stops - 1] - offsets[starts]
+        handles = self._handles(packs[starts])
+        read, found = os.pread, list[bytes]()
+        places = zip(packs[starts].tolist(), offsets[starts].tolist(), lengths.tolist(), strict=True)
+        for (pack, offset, length), start, stop in zip(places, starts.tolist(), stops.tolist(), strict=True):
+            if pack < 0:
+                found += [self._unpacked(row) for row in at[start:stop].tolist()]
+                continue
+            data = read(handles[pack], length, offset)
+            if len(data) != length:
+                raise self._short(pack)
+            if stop - start == 1:
+                found.append(data)
             else:
-                pack, offset, lengths = int(packs[start]), int(offsets[start]), sizes[start:stop].tolist()
-                found += _cut(self._pread(pack, offset, sum(lengths)), lengths)
+                found += _cut(data, sizes[start:stop].tolist())
         return found
+
+    def _handles(self, packs: Any) -> dict[int, int]:
+        """Return the open files of these packs; no more are held open than `OPEN_PACKS`, but for one call."""
+        wanted = [pack for pack in np.unique(packs).tolist() if pack >= 0]
+        for pack in wanted:
+            self._handle(pack, keep=wanted)
+        return self._open
+
+    def _short(self, pack: int) -> Corrupt:
+        return Corrupt(f"pack {self._manifest.packs[pack].id} is cut short", hint="let the cache be scrubbed")
 
     def _pread(self, pack: int, offset: int, length: int) -> bytes:
         data = os.pread(self._handle(pack), length, offset)
         if len(data) != length:
-            raise Corrupt(f"pack {self._manifest.packs[pack].id} is cut short", hint="let the cache be scrubbed")
+            raise self._short(pack)
         return data
 
-    def _handle(self, pack: int) -> int:
+    def _handle(self, pack: int, *, keep: Sequence[int] = ()) -> int:
         handle = self._open.get(pack)
         if handle is None:
             name = self._manifest.packs[pack].id
@@ -122,8 +141,8 @@ class PackSource:
                 handle = os.open(self._root / PACKS / name, _READ)
             except OSError as error:
                 raise NotFound(f"cannot read pack {name}: {error.strerror}") from None
-            while len(self._open) >= OPEN_PACKS:
-                os.close(self._open.pop(next(iter(self._open))))
+            while len(self._open) >= OPEN_PACKS and (unused := next((it for it in self._open if it not in keep), None)):
+                os.close(self._open.pop(unused))
             self._open[pack] = handle
         return handle
 
@@ -158,27 +177,29 @@ class PackSource:
             os.close(self._open.popitem()[1])
 
 
-def _runs(packs: Any, offsets: Any, sizes: Any) -> list[tuple[int, int]]:
-    """Return (start, stop) of the rows that lie back to back in one pack, none longer than `LONGEST_READ`."""
+def _runs(packs: Any, offsets: Any, sizes: Any) -> tuple[Any, Any]:
+    """Return starts and stops of the rows that lie back to back in one pack, no run longer than `LONGEST_READ`."""
     if not len(packs):
-        return []
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     ends = offsets + sizes
     breaks = (packs[1:] != packs[:-1]) | (offsets[1:] != ends[:-1])
-    starts = [0, *(np.flatnonzero(breaks) + 1).tolist()]
-    runs = []
-    for start, stop in zip(starts, [*starts[1:], len(packs)], strict=True):
-        first = start
-        while int(ends[stop - 1] - offsets[first]) > LONGEST_READ and stop - first > 1:
-            fitting = int(np.searchsorted(ends[first:stop], offsets[first] + LONGEST_READ, side="right"))
-            runs.append((first, first + max(1, fitting)))
-            first += max(1, fitting)
-        runs.append((first, stop))
-    return runs
+    starts = np.concatenate(([0], np.flatnonzero(breaks) + 1))
+    stops = np.append(starts[1:], len(packs))
+    if int((ends[stops - 1] - offsets[starts]).max()) <= LONGEST_READ:
+        return starts, stops
+    runs = [run for start, stop in zip(starts, stops, strict=True) for run in _bounded(offsets, ends, start, stop)]
+    return np.array([start for start, _ in runs]), np.array([stop for _, stop in runs])
+
+
+def _bounded(offsets: Any, ends: Any, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Yield a run cut where it would exceed `LONGEST_READ`; a single longer file stays whole."""
+    while start < stop:
+        fitting = int(np.searchsorted(ends[start:stop], offsets[start] + LONGEST_READ, side="right"))
+        yield start, start + max(1, fitting)
+        start += max(1, fitting)
 
 
 def _cut(data: bytes, lengths: list[int]) -> list[bytes]:
-    if len(lengths) == 1:
-        return [data]
     found, at = [], 0
     for length in lengths:
         found.append(data[at : at + length])
