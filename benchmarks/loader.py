@@ -21,7 +21,8 @@ from typing import Any
 
 from millrace.datasets.pack_fill import fill_packs
 from millrace.datasets.push import push_files
-from millrace.datasets.readers import Dataset, Position
+from millrace.datasets.readers import Dataset
+from millrace.datasets.sample_order import Position
 from millrace.datasets.sources import SourceFile
 from millrace.testing.objects import InMemoryObjectStore
 
@@ -76,7 +77,7 @@ def tf_data(dataset: Dataset) -> Callable[[int], Iterator[int]]:
 
 def tf_record(dataset: Dataset, folder: Path) -> Callable[[int], Iterator[int]]:
     """Return a pass over a TFRecord of the same bytes."""
-    import tensorflow as tf
+    import tensorflow as tf  # noqa: PLC0415 - its start is seconds, and its messages many
 
     path = str(folder / "samples.tfrecord")
     with tf.io.TFRecordWriter(path) as writer:
