@@ -41,15 +41,15 @@ def told(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_scan_is_ingested_and_its_records_are_read(
     platform: Platform, told: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    uri = platform.land("scans", {"batch.tar.gz": packed()})
-    assert main(["data", "ingest", "scans", f"{uri}batch.tar.gz", "--wait", "--timeout", "60"]) == 0
-    assert "scans@1" in capsys.readouterr().err
+    uri = platform.land("archived-scans", {"batch.tar.gz": packed()})
+    assert main(["data", "ingest", "archived-scans", f"{uri}batch.tar.gz", "--wait", "--timeout", "60"]) == 0
+    assert "archived-scans@1" in capsys.readouterr().err
 
-    assert main(["data", "jobs", "scans", "--json"]) == 0
+    assert main(["data", "jobs", "archived-scans", "--json"]) == 0
     [job] = json.loads(capsys.readouterr().out)["items"]
     assert (job["state"], job["files"], job["format"], job["version"]) == ("COMPLETED", 3, "archive", 1)
 
-    assert main(["data", "records", "scans@1", "--json"]) == 0
+    assert main(["data", "records", "archived-scans@1", "--json"]) == 0
     page = json.loads(capsys.readouterr().out)
     assert sorted({item["type"] for item in page["items"]}) == [
         "CT Image",
@@ -58,12 +58,12 @@ def test_a_scan_is_ingested_and_its_records_are_read(
         "RT Structure Set",
         "Study",
     ]
-    summary = platform.get("/v1/datasets/scans/versions/1/records/summary")
+    summary = platform.get("/v1/datasets/archived-scans/versions/1/records/summary")
     assert summary["types"]["CT Slice"]["records"] == 1
     assert "slices" in summary["columns"]["CT Image"]
 
     events = platform.get("/v1/events", limit=1_000, order="newest")["items"]
-    version = platform.get("/v1/datasets/scans/versions/1")
+    version = platform.get("/v1/datasets/archived-scans/versions/1")
     lines = [line for path in Path(platform.stack.layout.logs).glob("*.log") for line in path.read_text().splitlines()]
     everything = json.dumps([page, summary, events, version, job, lines]).casefold()
     assert [name for name in NAMES if name in everything] == []
