@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -245,9 +246,31 @@ class Lab:
 
 
 @pytest.fixture
-async def lab(mongo_server: Any, mongo_database_name: str, tmp_path: Path) -> AsyncIterator[Lab]:
+def site_root(tmp_path: Path) -> Iterator[Path]:
+    """The folder of the test's site: a local one, or a new one of the mount that `make test-nfs` names."""
+    mount = os.environ.get("MILLRACE_TEST_SITE_ROOT")
+    root = Path(mount) / new_id().hex / "nfs-a" if mount else tmp_path / "nfs-a"
+    root.parent.mkdir(exist_ok=True)
+    yield root
+    if mount:
+        shutil.rmtree(root.parent, ignore_errors=True)
+
+
+@pytest.fixture
+def as_node(site_root: Path) -> Callable[[str | Path], Path]:
+    """Return how a compute node sees a path of the site: by a mount of its own under `make test-nfs`."""
+    mounts = os.environ.get("MILLRACE_TEST_SITE_ROOT"), os.environ.get("MILLRACE_TEST_NODE_ROOT")
+
+    def see(path: str | Path) -> Path:
+        return Path(path) if None in mounts else Path(str(mounts[1])) / Path(path).relative_to(str(mounts[0]))
+
+    return see
+
+
+@pytest.fixture
+async def lab(mongo_server: Any, mongo_database_name: str, site_root: Path) -> AsyncIterator[Lab]:
     client = connect(mongo_server.uri, app_name="test")
-    made = Lab(CountingStore(), client, mongo_database_name, tmp_path / "nfs-a", tmp_path / "scratch")
+    made = Lab(CountingStore(), client, mongo_database_name, site_root, site_root.with_name("scratch"))
     yield made
     for engine in made.engines:
         await engine.close()
@@ -302,12 +325,12 @@ def zygote() -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture
 async def s3_lab(
-    mongo_server: Any, mongo_database_name: str, s3_server: Any, s3_bucket: str, tmp_path: Path
+    mongo_server: Any, mongo_database_name: str, s3_server: Any, s3_bucket: str, site_root: Path
 ) -> AsyncIterator[Lab]:
     """A lab whose lake is a bucket of a real server."""
     client = connect(mongo_server.uri, app_name="test")
     store = S3ObjectStore(**_keys(s3_server, s3_bucket))
-    made = Lab(store, client, mongo_database_name, tmp_path / "nfs-a", tmp_path / "scratch")  # type: ignore[arg-type]
+    made = Lab(store, client, mongo_database_name, site_root, site_root.with_name("scratch"))  # type: ignore[arg-type]
     yield made
     for engine in made.engines:
         await engine.close()

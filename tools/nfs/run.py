@@ -1,0 +1,125 @@
+"""The cache's tests on a real NFS mount: a user-mode guest serves a disk by nfs-ganesha and mounts it twice itself.
+
+A kernel that can mount NFS is not at hand everywhere, and never without root; user-mode Linux brings one as a program.
+Needs Debian's packages (see `PACKAGES`) and no rights. Without them nothing is tested, and this says so: exit code 3,
+or 0 where `NFS=optional`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+OUT = ROOT / ".millrace-nfs"
+NOT_RUN = 3
+
+PACKAGES = {
+    "user-mode-linux": "/usr/bin/linux.uml",
+    "nfs-ganesha": "/usr/bin/ganesha.nfsd",
+    "nfs-ganesha-vfs": "/usr/lib/x86_64-linux-gnu/ganesha/libfsalvfs.so",
+    "nfs-common": "/usr/sbin/mount.nfs",
+    "rpcbind": "/usr/sbin/rpcbind",
+    "kmod": "/usr/sbin/modprobe",
+    "iproute2": "/usr/bin/ss",
+    "e2fsprogs": "/usr/sbin/mkfs.ext4",
+}
+"""Each Debian package that is needed, and a file of it."""
+
+TESTS = "services/cache-manager/tests/integration"
+ON_THE_FOLDER = ("adopt", "crashes", "fill", "leases", "readers", "scrub", "selections", "sweep", "processes")
+"""What touches a site's folder; the rest of the suite is about MongoDB, HTTP and sums, which NFS does not change."""
+
+
+def say(line: str) -> None:
+    """Print a line after what the guest said."""
+    sys.stderr.write(f"make test-nfs: {line}\n")
+    sys.stderr.flush()
+
+
+def missing() -> list[str]:
+    """Return the packages that are not installed."""
+    return [package for package, file in PACKAGES.items() if not Path(file).exists()]
+
+
+def arguments(given: list[str]) -> list[str]:
+    """Return what pytest is called with in the guest, whose root is read-only."""
+    tests = [] if any("tests/" in item for item in given) else [f"{TESTS}/test_{name}.py" for name in ON_THE_FOLDER]
+    fixed = ["-p", "no:cacheprovider", "-p", "no:xdist", "--timeout=300", "--junitxml=/mnt/out/junit.xml"]
+    return [*fixed, *given, *tests]
+
+
+def boot(version: str, attribute_seconds: int, seconds: int, memory: int) -> None:
+    """Run the guest to its end, or kill it once its time is up."""
+    with contextlib.ExitStack() as stack:
+        disks = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="millrace-nfs-")))
+        shared = Path("/dev/shm")  # noqa: S108 - the guest's memory is a file, and wants a tmpfs
+        home = shared if shared.is_dir() and shutil.disk_usage(shared).free > 2 * memory * 2**20 else None
+        ram = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="millrace-nfs-", dir=home)))
+        disk = disks / "disk"
+        with disk.open("wb") as file:
+            file.truncate(4 * 2**30)
+        kernel = {
+            "rootfstype": "hostfs",
+            "mem": f"{memory}M",
+            "ubda": str(disk),
+            "uml_dir": str(ram),
+            "con": "null",
+            "con0": "null,fd:1",
+            "init": str(ROOT / "tools/nfs/guest.sh"),
+            "NFS_REPO": str(ROOT),
+            "NFS_OUT": str(OUT),
+            "NFS_VERSION": version,
+            "NFS_ATTRIBUTE_SECONDS": str(attribute_seconds),
+            "NFS_SECONDS": str(seconds),
+        }
+        command = [PACKAGES["user-mode-linux"], "ro", "quiet", *(f"{name}={value}" for name, value in kernel.items())]
+        guest = subprocess.Popen(  # noqa: S603
+            command,
+            stdin=subprocess.DEVNULL,
+            env={"TMPDIR": str(ram), "HOME": str(ram), "PATH": os.environ["PATH"]},
+            start_new_session=True,
+        )
+        try:
+            guest.wait(seconds + 120)
+        except subprocess.TimeoutExpired:
+            say("the guest did not end in time and is killed")
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # its processes on this host are one group
+                os.killpg(guest.pid, signal.SIGKILL)
+            guest.wait()
+
+
+def main() -> int:
+    """Check what is needed, run the guest, and return what pytest returned in it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--nfs-version", default="4.2", choices=["3", "4.1", "4.2"])
+    parser.add_argument("--attribute-seconds", type=int, default=3, help="attribute cache of the nodes' mount")
+    parser.add_argument("--seconds", type=int, default=1_800, help="after which the tests are stopped")
+    parser.add_argument("--memory", type=int, default=2_048, help="MiB of the guest")
+    options, given = parser.parse_known_args()
+    if absent := missing():
+        say(f"NOT RUN, nothing was tested on NFS. It needs: apt install --no-install-recommends {' '.join(absent)}")
+        return 0 if os.environ.get("NFS") == "optional" else NOT_RUN
+    shutil.rmtree(OUT, ignore_errors=True)
+    OUT.mkdir()
+    (OUT / "arguments").write_text("".join(f"{item}\n" for item in arguments(given)))
+    boot(options.nfs_version, options.attribute_seconds, options.seconds, options.memory)
+    try:
+        code = int((OUT / "exit-code").read_text())
+    except (OSError, ValueError):
+        say(f"the guest ended before its tests did; what it left is in {OUT}")
+        return 1
+    say(f"NFS {options.nfs_version}, {'passed' if code == 0 else 'FAILED'}; see {OUT}")
+    return 0 if code == 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
