@@ -1,7 +1,8 @@
 #!/bin/sh
 # The first process of the user-mode guest: serves an ext4 disk by nfs-ganesha, mounts it twice by the kernel's own
 # client, runs pytest, and powers off. The host's tree is the root, read-only. Kernel parameters arrive as variables:
-# NFS_REPO, NFS_OUT (a folder of the host that may be written), NFS_VERSION, NFS_ATTRIBUTE_SECONDS, NFS_SECONDS.
+# NFS_REPO, NFS_OUT (a folder of the host that may be written), NFS_VERSION, NFS_NODE_OPTIONS (of the second mount),
+# NFS_ATTRIBUTE_SECONDS (what these make of its attribute cache), NFS_SECONDS.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8
 
 say() { echo "guest: $*"; }
@@ -25,6 +26,9 @@ folders() {
     mount -t hostfs none /mnt/out -o "$NFS_OUT" || fail "cannot write to $NFS_OUT"
     mkfs.ext4 -F -q /dev/ubda && mount /dev/ubda /mnt/disk || fail "no disk"
     mkdir -p /mnt/disk/export /mnt/disk/tmp
+    mount --bind /mnt/disk/tmp /tmp
+    # a repository below /tmp is hidden by that, and gets its place again
+    [ -d "$NFS_REPO" ] || { mkdir -p "$NFS_REPO" && mount -t hostfs none "$NFS_REPO" -o "$NFS_REPO"; }
     mount -t tmpfs nfs /var/lib/nfs
     ip link set lo up
     hostname guest
@@ -46,16 +50,17 @@ serve() {
 
 # Two clients that share neither pages nor attributes: what one changes the other learns only as from another host.
 mount_twice() {
+    export=127.0.0.1:/mnt/disk/export
     options="nosharecache,timeo=100,retrans=3,nolock,vers=$NFS_VERSION"
     [ "$NFS_VERSION" = 3 ] && options="$options,proto=tcp,mountproto=tcp"
-    timeout 60 mount -t nfs -o "$options" 127.0.0.1:/export /mnt/site || fail "the export cannot be mounted"
-    timeout 60 mount -t nfs -o "$options,ro,actimeo=$NFS_ATTRIBUTE_SECONDS" 127.0.0.1:/export /mnt/nodes ||
+    timeout 60 mount -t nfs -o "$options" "$export" /mnt/site || fail "the export cannot be mounted"
+    timeout 60 mount -t nfs -o "$options,$NFS_NODE_OPTIONS" "$export" /mnt/nodes ||
         fail "the export cannot be mounted a second time"
     grep ' nfs' /proc/mounts
 }
 
 run_tests() {
-    export HOME=/mnt/disk/tmp TMPDIR=/mnt/disk/tmp PYTHONDONTWRITEBYTECODE=1
+    export HOME=/tmp PYTHONDONTWRITEBYTECODE=1
     export MILLRACE_TEST_SITE_ROOT=/mnt/site MILLRACE_TEST_NODE_ROOT=/mnt/nodes
     export MILLRACE_TEST_ATTRIBUTE_SECONDS="$NFS_ATTRIBUTE_SECONDS"
     cd "$NFS_REPO" || fail "no $NFS_REPO"

@@ -1,8 +1,8 @@
 """The cache's tests on a real NFS mount: a user-mode guest serves a disk by nfs-ganesha and mounts it twice itself.
 
-A kernel that can mount NFS is not at hand everywhere, and never without root; user-mode Linux brings one as a program.
-Needs Debian's packages (see `PACKAGES`) and no rights. Without them nothing is tested, and this says so: exit code 3,
-or 0 where `NFS=optional`.
+A kernel that may mount NFS is not at hand everywhere; user-mode Linux brings one as a program.
+Needs Debian's packages (see `PACKAGES`). Without them nothing is tested, and this says so: exit code 3, or 0 where
+`NFS=optional`.
 """
 
 from __future__ import annotations
@@ -52,12 +52,13 @@ def missing() -> list[str]:
 def arguments(given: list[str]) -> list[str]:
     """Return what pytest is called with in the guest, whose root is read-only."""
     tests = [] if any("tests/" in item for item in given) else [f"{TESTS}/test_{name}.py" for name in ON_THE_FOLDER]
-    fixed = ["-p", "no:cacheprovider", "-p", "no:xdist", "--timeout=300", "--junitxml=/mnt/out/junit.xml"]
-    return [*fixed, *given, *tests]
+    fixed = "-p no:cacheprovider -p no:xdist --timeout=300 --junitxml=/mnt/out/junit.xml -o junit_family=xunit1"
+    return [*fixed.split(), *given, *tests]
 
 
-def boot(version: str, attribute_seconds: int, seconds: int, memory: int) -> None:
+def boot(options: argparse.Namespace) -> None:
     """Run the guest to its end, or kill it once its time is up."""
+    memory = int(options.memory)
     with contextlib.ExitStack() as stack:
         disks = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="millrace-nfs-")))
         shared = Path("/dev/shm")  # noqa: S108 - the guest's memory is a file, and wants a tmpfs
@@ -76,9 +77,10 @@ def boot(version: str, attribute_seconds: int, seconds: int, memory: int) -> Non
             "init": str(ROOT / "tools/nfs/guest.sh"),
             "NFS_REPO": str(ROOT),
             "NFS_OUT": str(OUT),
-            "NFS_VERSION": version,
-            "NFS_ATTRIBUTE_SECONDS": str(attribute_seconds),
-            "NFS_SECONDS": str(seconds),
+            "NFS_VERSION": options.nfs_version,
+            "NFS_NODE_OPTIONS": f"ro,actimeo={options.attribute_seconds},lookupcache={options.lookup_cache}",
+            "NFS_ATTRIBUTE_SECONDS": str(options.attribute_seconds),
+            "NFS_SECONDS": str(options.seconds),
         }
         command = [PACKAGES["user-mode-linux"], "ro", "quiet", *(f"{name}={value}" for name, value in kernel.items())]
         guest = subprocess.Popen(  # noqa: S603
@@ -88,7 +90,7 @@ def boot(version: str, attribute_seconds: int, seconds: int, memory: int) -> Non
             start_new_session=True,
         )
         try:
-            guest.wait(seconds + 120)
+            guest.wait(options.seconds + 120)
         except subprocess.TimeoutExpired:
             say("the guest did not end in time and is killed")
         finally:
@@ -102,16 +104,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--nfs-version", default="4.2", choices=["3", "4.1", "4.2"])
     parser.add_argument("--attribute-seconds", type=int, default=3, help="attribute cache of the nodes' mount")
+    parser.add_argument(
+        "--lookup-cache", default="all", choices=["all", "positive", "none"], help="of the nodes' mount"
+    )
     parser.add_argument("--seconds", type=int, default=1_800, help="after which the tests are stopped")
     parser.add_argument("--memory", type=int, default=2_048, help="MiB of the guest")
     options, given = parser.parse_known_args()
     if absent := missing():
         say(f"NOT RUN, nothing was tested on NFS. It needs: apt install --no-install-recommends {' '.join(absent)}")
         return 0 if os.environ.get("NFS") == "optional" else NOT_RUN
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the guest ends with whoever asked for it
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir()
     (OUT / "arguments").write_text("".join(f"{item}\n" for item in arguments(given)))
-    boot(options.nfs_version, options.attribute_seconds, options.seconds, options.memory)
+    boot(options)
     try:
         code = int((OUT / "exit-code").read_text())
     except (OSError, ValueError):
