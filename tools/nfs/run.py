@@ -19,6 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OUT = ROOT / ".millrace-nfs"
+LEFT = ("arguments", "exit-code", "junit.xml", "ganesha.log", "kernel.log")
+"""What a run leaves in its folder."""
 NOT_RUN = 3
 
 PACKAGES = {
@@ -34,7 +36,7 @@ PACKAGES = {
 """Each Debian package that is needed, and a file of it."""
 
 TESTS = "services/cache-manager/tests/integration"
-ON_THE_FOLDER = ("adopt", "crashes", "fill", "leases", "readers", "scrub", "selections", "sweep", "processes")
+ON_THE_FOLDER = ("adopt", "crashes", "fill", "hosts", "leases", "readers", "scrub", "selections", "sweep", "processes")
 """What touches a site's folder; the rest of the suite is about MongoDB, HTTP and sums, which NFS does not change."""
 
 
@@ -76,7 +78,7 @@ def boot(options: argparse.Namespace) -> None:
             "con0": "null,fd:1",
             "init": str(ROOT / "tools/nfs/guest.sh"),
             "NFS_REPO": str(ROOT),
-            "NFS_OUT": str(OUT),
+            "NFS_OUT": str(options.out),
             "NFS_VERSION": options.nfs_version,
             "NFS_NODE_OPTIONS": f"ro,actimeo={options.attribute_seconds},lookupcache={options.lookup_cache}",
             "NFS_ATTRIBUTE_SECONDS": str(options.attribute_seconds),
@@ -109,21 +111,24 @@ def main() -> int:
     )
     parser.add_argument("--seconds", type=int, default=1_800, help="after which the tests are stopped")
     parser.add_argument("--memory", type=int, default=2_048, help="MiB of the guest")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder of JUnit report and logs")
     options, given = parser.parse_known_args()
     if absent := missing():
         say(f"NOT RUN, nothing was tested on NFS. It needs: apt install --no-install-recommends {' '.join(absent)}")
         return 0 if os.environ.get("NFS") == "optional" else NOT_RUN
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the guest ends with whoever asked for it
-    shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir()
-    (OUT / "arguments").write_text("".join(f"{item}\n" for item in arguments(given)))
+    out = options.out = options.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    for name in LEFT:
+        (out / name).unlink(missing_ok=True)
+    (out / "arguments").write_text("".join(f"{item}\n" for item in arguments(given)))
     boot(options)
     try:
-        code = int((OUT / "exit-code").read_text())
+        code = int((out / "exit-code").read_text())
     except (OSError, ValueError):
-        say(f"the guest ended before its tests did; what it left is in {OUT}")
+        say(f"the guest ended before its tests did; what it left is in {out}")
         return 1
-    say(f"NFS {options.nfs_version}, {'passed' if code == 0 else 'FAILED'}; see {OUT}")
+    say(f"NFS {options.nfs_version}, {'passed' if code == 0 else 'FAILED'}; see {out}")
     return 0 if code == 0 else 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from cache_manager.adapters.site_folder import DiskSite
 from cache_manager.application.cache import Cache
 from cache_manager.application.fsck import fsck
 from cache_manager.application.ports import KnownVersion
@@ -256,15 +258,24 @@ def site_root(tmp_path: Path) -> Iterator[Path]:
         shutil.rmtree(root.parent, ignore_errors=True)
 
 
+def _seen_from(variable: str, path: str | Path) -> Path:
+    """Return a path of the site as it is on the mount that `variable` names; the same path if it names none."""
+    mount = os.environ.get(variable)
+    return Path(path) if mount is None else Path(mount) / Path(path).relative_to(os.environ["MILLRACE_TEST_SITE_ROOT"])
+
+
 @pytest.fixture
-def as_node(site_root: Path) -> Callable[[str | Path], Path]:
+def as_node() -> Callable[[str | Path], Path]:
     """Return how a compute node sees a path of the site: by a mount of its own under `make test-nfs`."""
-    mounts = os.environ.get("MILLRACE_TEST_SITE_ROOT"), os.environ.get("MILLRACE_TEST_NODE_ROOT")
+    return functools.partial(_seen_from, "MILLRACE_TEST_NODE_ROOT")
 
-    def see(path: str | Path) -> Path:
-        return Path(path) if None in mounts else Path(str(mounts[1])) / Path(path).relative_to(str(mounts[0]))
 
-    return see
+@pytest.fixture
+def other_host(lab: Lab) -> Iterator[DiskSite]:
+    """The site's folder as a cache manager on another host has it: by a mount of its own under `make test-nfs`."""
+    there = DiskSite("nfs-a", _seen_from("MILLRACE_TEST_OTHER_ROOT", lab.site))
+    yield there
+    there.close()
 
 
 @pytest.fixture
