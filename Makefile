@@ -97,6 +97,10 @@ faults: $(READY) ## the demo under chaos, then with the broker wiped; then five 
 	@$(MAKE) --no-print-directory demo WIPE=1
 	@MILLRACE_FUZZ_SECONDS=$${MILLRACE_FUZZ_SECONDS:-300} $(BIN)/pytest -s services/cache-manager/tests/integration/test_fuzz.py
 
+.PHONY: test-nfs
+test-nfs: $(READY) ## the cache on a real NFS mount, in a user-mode guest (names the Debian packages it needs; NFS=optional)
+	@$(BIN)/python tools/nfs/run.py $(ARGS)
+
 .PHONY: e2e-browser
 e2e-browser: $(READY) ## the console in headless Chromium (needs Debian's chromium)
 	@$(UV) sync --quiet --frozen --inexact --group browser

@@ -106,7 +106,7 @@ class Run:
         if tool == "ours":
             return ours(lake, "pull", state, target, "tree")
         cost = COPIERS[tool](lake, "lake:data", target)
-        subprocess.run(["sync", "-f", target], check=True)
+        subprocess.run(["sync", "-f", str(self.folder)], check=True)
         return cost
 
     def _note(self, job: str, tool: str, work: Callable[[], Cost]) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from cache_manager.adapters.site_folder import DiskSite
 from cache_manager.application.cache import Cache
 from cache_manager.application.fsck import fsck
 from cache_manager.application.ports import KnownVersion
@@ -245,9 +248,40 @@ class Lab:
 
 
 @pytest.fixture
-async def lab(mongo_server: Any, mongo_database_name: str, tmp_path: Path) -> AsyncIterator[Lab]:
+def site_root(tmp_path: Path) -> Iterator[Path]:
+    """The folder of the test's site: a local one, or a new one of the mount that `make test-nfs` names."""
+    mount = os.environ.get("MILLRACE_TEST_SITE_ROOT")
+    root = Path(mount) / new_id().hex / "nfs-a" if mount else tmp_path / "nfs-a"
+    root.parent.mkdir(exist_ok=True)
+    yield root
+    if mount:
+        shutil.rmtree(root.parent, ignore_errors=True)
+
+
+def _seen_from(variable: str, path: str | Path) -> Path:
+    """Return a path of the site as it is on the mount that `variable` names; the same path if it names none."""
+    mount = os.environ.get(variable)
+    return Path(path) if mount is None else Path(mount) / Path(path).relative_to(os.environ["MILLRACE_TEST_SITE_ROOT"])
+
+
+@pytest.fixture
+def as_node() -> Callable[[str | Path], Path]:
+    """Return how a compute node sees a path of the site: by a mount of its own under `make test-nfs`."""
+    return functools.partial(_seen_from, "MILLRACE_TEST_NODE_ROOT")
+
+
+@pytest.fixture
+def other_host(lab: Lab) -> Iterator[DiskSite]:
+    """The site's folder as a cache manager on another host has it: by a mount of its own under `make test-nfs`."""
+    there = DiskSite("nfs-a", _seen_from("MILLRACE_TEST_OTHER_ROOT", lab.site))
+    yield there
+    there.close()
+
+
+@pytest.fixture
+async def lab(mongo_server: Any, mongo_database_name: str, site_root: Path) -> AsyncIterator[Lab]:
     client = connect(mongo_server.uri, app_name="test")
-    made = Lab(CountingStore(), client, mongo_database_name, tmp_path / "nfs-a", tmp_path / "scratch")
+    made = Lab(CountingStore(), client, mongo_database_name, site_root, site_root.with_name("scratch"))
     yield made
     for engine in made.engines:
         await engine.close()
@@ -302,12 +336,12 @@ def zygote() -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture
 async def s3_lab(
-    mongo_server: Any, mongo_database_name: str, s3_server: Any, s3_bucket: str, tmp_path: Path
+    mongo_server: Any, mongo_database_name: str, s3_server: Any, s3_bucket: str, site_root: Path
 ) -> AsyncIterator[Lab]:
     """A lab whose lake is a bucket of a real server."""
     client = connect(mongo_server.uri, app_name="test")
     store = S3ObjectStore(**_keys(s3_server, s3_bucket))
-    made = Lab(store, client, mongo_database_name, tmp_path / "nfs-a", tmp_path / "scratch")  # type: ignore[arg-type]
+    made = Lab(store, client, mongo_database_name, site_root, site_root.with_name("scratch"))  # type: ignore[arg-type]
     yield made
     for engine in made.engines:
         await engine.close()

@@ -50,6 +50,17 @@ def read_owner(root: Path) -> str | None:
     return None if document is None else str(document.get("site"))
 
 
+def look_again(root: Path, path: Path) -> None:
+    """Learn what other hosts did to the names from `root` down to `path`.
+
+    An NFS mount answers from what it remembers, names that were not there included, for as long as its attribute cache
+    holds. Only when a folder is opened does it ask the server (close-to-open), so each on the way is.
+    """
+    for inner in reversed(path.relative_to(root).parents):
+        with contextlib.suppress(OSError):
+            os.close(os.open(root / inner, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return the small JSON object in a file; None if there is none, or it is something else."""
     try:

@@ -117,8 +117,13 @@ class DiskSite:
 
     async def marker(self, key: EntryKey) -> Marker | None:
         """Return what the tree at the final path claims, or None if there is none that claims to be whole."""
-        document = await self._run(lambda: disk.read_json(self.path(key) / disk.MARKER))
-        return _parse(document)
+
+        def work() -> Marker | None:
+            path = self.path(key) / disk.MARKER
+            disk.look_again(self.root, path)
+            return _parse(disk.read_json(path))
+
+        return await self._run(work)
 
     async def discard(self, key: EntryKey) -> None:
         """Delete every staging folder of an entry."""
@@ -128,6 +133,7 @@ class DiskSite:
         """Give the staging folder hard links to the files of the tree at the final path, if there is one."""
 
         def work() -> None:
+            disk.look_again(self.root, self.path(key))
             if self.path(key).is_dir():
                 disk.link_tree(self.path(key), self.staging(key, token))
 
@@ -170,12 +176,18 @@ class DiskSite:
     async def trash(self, key: EntryKey) -> bool:
         """Rename the tree at the final path into the trash; False if there is none."""
         target = self.root / disk.TRASH / f"{key.id}.{new_id()}"
-        return await self._run(lambda: disk.rename(self.path(key), target))
+
+        def work() -> bool:
+            disk.look_again(self.root, self.path(key))
+            return disk.rename(self.path(key), target)
+
+        return await self._run(work)
 
     async def restore(self, key: EntryKey) -> bool:
         """Rename the newest whole tree of an entry from the trash to the final path; False if there is none."""
 
         def work() -> bool:
+            disk.look_again(self.root, self.path(key))
             for name in reversed(self._of(key, disk.TRASH)):
                 kept = self.root / disk.TRASH / name
                 if disk.read_json(kept / disk.MARKER) is not None and not self.path(key).exists():
