@@ -144,11 +144,14 @@ async def versions_with_copies(
 ) -> dict[str, Any]:
     """Return a page of versions, newest first, with the sites and the copies there."""
     wanted = {"limit": VERSIONS, "after": after, "removed": "true" if removed else None}
-    found, copies, rights = await asyncio.gather(
-        api.get(v1("datasets", name, "versions"), **wanted), copies_of(api, name), rights_of(api)
+    dataset, found, copies, rights = await asyncio.gather(
+        api.get(v1("datasets", name)),
+        api.get(v1("datasets", name, "versions"), **wanted),
+        copies_of(api, name),
+        rights_of(api),
     )
     shown = {"versions": found["items"], "older": found["next"], "after": after, "removed": removed}
-    return {**shown, "rights": rights, **copies}
+    return {"dataset": dataset, **shown, "rights": rights, **copies}
 
 
 @router.get("/fragments/datasets/{name}/versions", response_class=HTMLResponse)
@@ -161,7 +164,7 @@ async def versions_fragment(
 
 async def _versions(request: Request, api: Api, name: str, after: str | None, *, removed: bool) -> HTMLResponse:
     context = await versions_with_copies(api, name, after, removed=removed)
-    return page(request, "fragments/versions.html", dataset={"name": name}, **context)
+    return page(request, "fragments/versions.html", **context)
 
 
 @router.get("/datasets/{name}/versions/{ref}/copies", response_class=HTMLResponse)
