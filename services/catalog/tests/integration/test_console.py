@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+
+from millrace.datasets.push import push
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
 
@@ -180,3 +186,52 @@ async def test_a_viewer_is_offered_nothing_that_would_be_refused(visitor: httpx.
     assert "Garbage is collected by admins" in (await visitor.get("/console/garbage")).text
     refused = await visitor.post("/console/datasets/digits/remove", data={"version": 1, "reason": "x"}, headers=PART)
     assert "may not datasets:delete" in refused.text
+
+
+async def test_every_address_of_a_page_keeps_the_project(
+    visitor: httpx.AsyncClient, gateway: Any, tmp_path: Path
+) -> None:
+    second = {"project": "second"}
+    (tmp_path / "data" / "sub").mkdir(parents=True)
+    await gateway.call("PUT", "/v1/datasets/others", json={}, params=second)
+    head = None
+    for version in range(2):
+        (tmp_path / "data" / f"{version}.txt").write_text("x")
+        (tmp_path / "data" / "sub" / f"{version}.txt").write_text("x")
+        made = await push(tmp_path / "data", gateway.parts.store, project="second")
+        body = {"manifest": made.manifest_id, "tree_root": made.tree_root, "packs": list(made.packs), "parent": head}
+        body |= {"files": made.files, "bytes": made.bytes}
+        committed = await gateway.call("POST", "/v1/datasets/others/commits", json=body, params=second)
+        assert committed.status_code == 201, committed.text
+        head = committed.json()["commit"]
+    seen, waiting = set(), ["/console?project=second"]
+    while waiting:
+        page = waiting.pop()
+        if page in seen or "/data/" in page:
+            continue
+        seen.add(page)
+        answer = await visitor.get(page)
+        assert answer.status_code in {200, 503}, (page, answer.text)
+        found = re.findall(r'\s(href|action|src|hx-get|hx-post|data-curves)="(/console[^"]*)"', answer.text)
+        for name, written in found:
+            address = html.unescape(written)
+            if address.startswith(("/console/static", "/console/login", "/console/logout")):
+                continue
+            query = parse_qs(urlsplit(address).query)
+            assert query.get("project") == ["second"], (page, written)
+            if name in {"href", "hx-get"}:
+                waiting.append(address)
+        if 'method="get"' in answer.text:
+            assert '<input type="hidden" name="project" value="second">' in answer.text, page
+    visited = {urlsplit(page).path for page in seen}
+    assert {"/console/datasets/others/versions/2/copies", "/console/datasets/others/versions/1/file/0.txt"} <= visited
+    assert len(visited) > 25
+    assert "/console/datasets/digits" not in visited
+    form = {"version": 1, "reason": "x"}
+    gone = await visitor.post("/console/datasets/others/remove", params=second, data=form, headers=PART)
+    assert gone.headers["hx-redirect"] == "/console/datasets/others?project=second"
+    for hostile in ('"><b>', "Second", "a&b"):
+        refused = await visitor.get("/console/datasets", params={"project": hostile})
+        assert refused.status_code == 400
+        assert "<b>" not in refused.text
+        assert "project=" not in refused.text, "no link goes on to what is no project"
