@@ -97,7 +97,7 @@ def _list(project: str, *, as_json: bool) -> None:
             size(it["capacity_bytes"]),
             it["free_inodes"],
             it["hits"],
-            it.get("misses", "–"),  # a cache manager of before does not count them
+            it.get("misses", "-"),  # a cache manager of before does not count them
             size(it["saved_bytes"]),
             it["reason"],
         )

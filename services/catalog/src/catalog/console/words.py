@@ -24,6 +24,12 @@ def _range(rule: dict[str, Any], shown: Any = number) -> str:
     return f"exactly {shown(low)}" if low == high else f"between {shown(low)} and {shown(high)}"
 
 
+def _counted(rule: dict[str, Any], noun: str) -> str:
+    """Return a range of counts with what is counted, in the number that goes with the last amount."""
+    last = rule.get("max") if rule.get("max") is not None else rule.get("min")
+    return f"{_range(rule)} {noun if last == 1 else f'{noun}s'}"
+
+
 def _matching(rule: dict[str, Any]) -> str:
     return f" that match {_listed(rule['match'])}" if rule.get("match") else ""
 
@@ -33,7 +39,7 @@ def _listed(items: list[Any]) -> str:
 
 
 def _files(rule: dict[str, Any]) -> list[str]:
-    return [f"{_range(rule)} files{_matching(rule)}"]
+    return [f"{_counted(rule, 'file')}{_matching(rule)}"]
 
 
 def _bytes(rule: dict[str, Any]) -> list[str]:
@@ -55,7 +61,7 @@ def _disjoint(rule: dict[str, Any]) -> list[str]:
 
 
 def _table(rule: dict[str, Any]) -> list[str]:
-    rows = [f"{rule['file']} has {_range(rule['rows'])} rows"] if rule.get("rows") else []
+    rows = [f"{rule['file']} has {_counted(rule['rows'], 'row')}"] if rule.get("rows") else []
     columns = [f"{rule['file']}, column {name}: {_column(column)}" for name, column in rule.get("columns", {}).items()]
     return [*rows, *columns, *([f"{rule['file']} has no other columns"] if rule.get("only") else [])] or [
         f"{rule['file']} is a table"
@@ -78,7 +84,7 @@ def _column(column: dict[str, Any]) -> str:
 def _records(rule: dict[str, Any]) -> list[str]:
     fields = [f"{rule['type']}: {name} is {_range(bounds)}" for name, bounds in rule.get("fields", {}).items()]
     bounded = rule.get("min") is not None or rule.get("max") is not None
-    return [*([f"{_range(rule)} records of type {rule['type']}"] if bounded or not fields else []), *fields]
+    return [*([f"{_counted(rule, 'record')} of type {rule['type']}"] if bounded or not fields else []), *fields]
 
 
 def _python(rule: dict[str, Any]) -> list[str]:
