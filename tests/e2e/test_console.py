@@ -83,6 +83,8 @@ V1, V2 = "/datasets/scans/versions/1", "/datasets/scans/versions/2"
         ("/datasets/scans/diff?from=1&to=2&change=removed", ("photos/red.png",)),
         ("/datasets/scans/diff?from=2&to=2", ("Nothing differs.",)),
         (f"{V2}/lineage", ("scans@1", "Came from", "Led to")),
+        (f"{V2}/copies?path=/chest/", ("Bring it near", ">/chest/</textarea>")),
+        (f"{V2}?prefix=chest/", ("copies?path=/chest/",)),
         ("/datasets/etl/versions/1/lineage", ("run", "event", "ingestion job")),
         ("/lineage?node=dataset:etl@1", ("input", "/console/runs/")),
         ("/lineage?node=thing:unknown", ("Nothing is recorded.",)),
@@ -214,3 +216,49 @@ def test_a_landing_goes_through_the_session(visitor: httpx.Client, scans: dict[s
     operation = visitor.post(f"/data/landings/{landing}", json=body).json()["operation"]
     until("the version is there", lambda: "uploaded@1" in visitor.get(f"/fragments/uploads/{operation}").text or None)
     assert "a b" in visitor.get("/datasets/uploaded/versions/1").text
+
+
+def test_parts_and_packs_are_copies_of_their_own(visitor: httpx.Client, scans: dict[str, Any], tmp_path: Any) -> None:
+    (tmp_path / "site").mkdir()
+    site = {"site": "nfs-parts", "path": str(tmp_path / "site"), "gigabytes": "1", "inodes": "1000"}
+    visitor.post("/sites", data=site)
+    part = {"hx-request": "true"}
+    refused = visitor.post(f"{V2}/copies", data={"site": "nfs-parts", "paths": "!chest/"}, headers=part)
+    assert refused.status_code == 400
+    for asked in ({"paths": "/chest/\n\n *.md "}, {"mode": "packs"}):
+        answer = visitor.post(f"{V2}/copies", data={"site": "nfs-parts", **asked})
+        assert answer.status_code == 200, answer.text
+    shown = until("both are ready", lambda: _ready(visitor, 2))
+    assert ">/chest/, *.md<" in shown
+    assert ">packs<" in shown
+    table = visitor.get("/fragments/datasets/scans/versions").text
+    assert re.search(r'name="site" value="nfs-parts">[^/]*name="version" value="2"', table), "the whole is not there"
+    assert ">packs<" in table
+
+    assert visitor.post("/datasets/scans/cache", data={"site": "nfs-parts", "version": "2"}).status_code == 200
+    until("the whole is ready, too", lambda: _ready(visitor, 3))
+    ids = _ids(visitor)
+    packs = next(entry for entry in ids if entry.endswith("-packs"))
+    assert "Unpin" in visitor.post(f"{V2}/pin", data={"entry": packs}).text
+    whole = next(entry for entry in ids if "-" not in entry.rpartition(".")[2])
+    visitor.post(f"{V2}/clear", data={"entry": whole})
+    until("only the whole has left", lambda: whole not in _ids(visitor) or None)
+    assert set(_ids(visitor)) == set(ids) - {whole}
+    sites = visitor.get("/sites").text
+    assert ">/chest/, *.md<" in sites
+    assert visitor.post(f"{V2}/unpin", data={"entry": packs, "pin": "console"}).status_code == 200
+    for entry in set(ids) - {whole}:
+        visitor.post(f"{V2}/clear", data={"entry": entry})
+    until("all have left", lambda: not _ids(visitor) or None)
+    visitor.post("/sites/nfs-parts/remove")
+
+
+def _ids(visitor: httpx.Client) -> list[str]:
+    shown = visitor.get(f"/fragments{V2}/copies").text
+    return sorted(set(re.findall(r'name="entry" value="(nfs-parts[^"]*)"', shown)))
+
+
+def _ready(visitor: httpx.Client, count: int) -> str | None:
+    shown = visitor.get(f"/fragments{V2}/copies").text
+    rows = [row for row in shown.split("<tr>") if "nfs-parts" in row]
+    return shown if sum("state good" in row for row in rows) == count else None

@@ -131,3 +131,12 @@ async def test_a_silent_endpoint_ends_by_the_deadline(azure_server: Any) -> None
         with pytest.raises(DeadlineExceeded):
             await patient.get("a")
         await patient.close()
+
+
+async def test_folders_are_listed_without_what_lies_in_them(store: AzureObjectStore) -> None:
+    for key in ("one/a/b", "one/a-b/c", "one/file", "two/x/y/z", "top"):
+        await store.put(key, b"")
+    assert await store.folders("") == ["one", "two"]
+    assert await store.folders("one/") == ["a", "a-b"]
+    assert await store.folders("two/") == ["x"]
+    assert await store.folders("none/") == []

@@ -121,3 +121,12 @@ async def test_a_silent_endpoint_ends_by_the_deadline(s3_server: Any) -> None:
         with pytest.raises(DeadlineExceeded):
             await hasty.get("a")
         await hasty.close()
+
+
+async def test_folders_are_listed_without_what_lies_in_them(store: S3ObjectStore) -> None:
+    for key in ("one/a/b", "one/a-b/c", "one/file", "two/x/y/z", "top"):
+        await store.put(key, b"")
+    assert await store.folders("") == ["one", "two"]
+    assert await store.folders("one/") == ["a", "a-b"]
+    assert await store.folders("two/") == ["x"]
+    assert await store.folders("none/") == []

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cache_manager.application.cache import Cache
 from cache_manager.application.leases import AcquireLease, acquire_lease, expire_leases, release_lease, renew_lease
 from cache_manager.domain.names import parse_lease
 from cache_manager.errors import EntryNotReady, LeaseLost, SiteNotFound
@@ -41,10 +42,27 @@ async def test_the_first_use_is_a_miss_and_each_further_one_saves_the_bytes(lab:
     assert first["path"] == str(lab.site / "v" / "default" / version.commit)
     assert [first["hit"], again["hit"], second["hit"]] == [False, False, True]
     assert [first["token"], again["token"], second["token"]] == [1, 2, 3]
-    assert (entry.hits, entry.saved_bytes, len(entry.leases)) == (1, 36_000, 2)
+    assert (entry.hits, entry.misses, entry.saved_bytes, len(entry.leases)) == (1, 1, 36_000, 2)
     with pytest.raises(LeaseLost):
         await renew_lease(first["lease"], "default", world=manager.world)
     await renew_lease(again["lease"], "default", world=manager.world)
+
+
+async def test_hits_and_misses_of_a_site_survive_refills_and_restarts(lab: Any) -> None:
+    manager, version = await lab.manager(), await lab.version()
+    await lab.ready(manager, version)
+    for _ in range(3):
+        lease = await acquire_lease(lease_for(version), world=manager.world)
+        await release_lease(lease["lease"], "default", world=manager.world)
+    await lab.ask(manager, version, desired="absent")
+    await lab.until_state(manager, lab.key(version), "ABSENT")
+    await lab.ready(manager, version)
+    await acquire_lease(lease_for(version), world=manager.world)
+
+    [site] = await Cache((await lab.manager()).world).list_sites("default")
+    assert (site["hits"], site["misses"]) == (2, 2)
+    [elsewhere] = await Cache(manager.world).list_sites("other")
+    assert (elsewhere["hits"], elsewhere["misses"]) == (0, 0)
 
 
 async def test_while_it_is_not_ready_the_reason_is_told(lab: Any) -> None:

@@ -143,6 +143,8 @@ def run_in(runtime: Runtime, parts: Parts) -> None:
     runtime.add_reconciler(jobs.chain(parts.catalog))
     runtime.add_reconciler(jobs.projections(parts.catalog))
     runtime.add_reconciler(jobs.garbage(parts.catalog, settle=parts.settings.gc_settle_seconds))
+    landing_age = timedelta(days=parts.settings.landing_days)
+    runtime.add_reconciler(jobs.landings(parts.catalog, parts.zone, age=landing_age))
     runtime.add_reconciler(jobs.token_uses(parts.catalog, parts.authenticator.used))
     runtime.add_task("relay", start.relay)
     runtime.add_check("start", start.check)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from millrace.errors import Conflict, Invalid, NotFound
+from millrace.errors import Conflict, Corrupt, Invalid, NotFound
 
 
 class DatasetNotFound(NotFound):
@@ -71,6 +71,13 @@ class ObjectMissing(Invalid):
     """Something that the request names is not in the object store."""
 
     code = "object-missing"
+
+
+class ObjectLost(Corrupt):
+    """The lake has lost something that a committed version needs: that is nothing its reader could mend."""
+
+    code = "object-lost"
+    title = "Lost in the lake"
 
 
 class RecordsMismatch(Invalid):

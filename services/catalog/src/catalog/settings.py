@@ -37,6 +37,10 @@ class CatalogSettings(ServiceSettings):
         description="how long an object stays condemned before it is swept; longer than any transaction may last",
     )
 
+    landing_days: float = Field(
+        default=7.0, ge=1.0, le=3_650.0, description="how long a landing over HTTP that nobody closed is kept"
+    )
+
     @property
     def pepper(self) -> bytes:
         """Return the pepper.

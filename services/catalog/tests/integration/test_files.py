@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import Any
 
 import pytest
+import uvicorn
 from blake3 import blake3
 
 from catalog.application.files import Part, part_of
+from catalog.entrypoints.routes import files
 from catalog.errors import RangeNotSatisfiable
 from millrace.datasets.limits import CHUNK
+
+from .conftest import until
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
 SMALL = bytes(range(256)) * 4
@@ -51,6 +57,66 @@ async def test_a_known_file_is_not_sent_again(version: Any) -> None:
     tag = (await version.call("GET", f"{BASE}/small.txt")).headers["etag"]
     again = await version.call("GET", f"{BASE}/small.txt", headers={"if-none-match": f'"other", {tag}'})
     assert (again.status_code, again.content) == (304, b"")
+
+
+async def damage(gateway: Any, kind: str, data: bytes | None) -> None:
+    """Lose every object of a kind, or replace its bytes."""
+    for info in [info async for info in gateway.parts.store.list(f"default/{kind}/")]:
+        if data is None:
+            await gateway.parts.store.delete(info.key)
+        else:
+            await gateway.parts.store.put(info.key, data)
+
+
+ROUTES = (f"{BASE}/small.txt", "/v1/datasets/digits/versions/1/archive.zip")
+MORE = ("/v1/datasets/digits/versions/1/tree", f"{BASE.removesuffix('files')}preview/small.txt")
+
+
+@pytest.mark.parametrize("kind", ["packs", "chunks", "manifests"])
+@pytest.mark.parametrize("data", [None, b"damaged"])
+async def test_what_the_lake_lost_is_not_the_caller_s_fault(version: Any, kind: str, data: bytes | None) -> None:
+    await damage(version, kind, data)
+    # A zip begins with the large file, so that it is under way before the packs are read; then it breaks.
+    large = (f"{BASE}/big.txt", ROUTES[1])
+    paths = {"chunks": large, "packs": (ROUTES[0], MORE[1]), "manifests": (*ROUTES, *MORE)}[kind]
+    for path in paths:
+        answer = await version.call("GET", path)
+        code = "corrupt" if data else "object-lost"
+        assert (answer.status_code, answer.json()["code"]) == (500, code), (path, answer.text)
+        assert answer.headers["content-type"].startswith("application/problem+json")
+    if kind != "manifests":
+        absent = await version.call("GET", f"{BASE}/nothing")
+        assert (absent.status_code, absent.json()["code"]) == (404, "file-not-in-version")
+    assert files.ARCHIVES._free == files.ARCHIVES._count
+
+
+async def test_a_reader_that_stalls_loses_its_connection_and_its_slot(version: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(files, "PATIENCE", 0.3)
+    server = uvicorn.Server(uvicorn.Config(version.app, port=0, lifespan="off", log_level="critical"))
+    serving = asyncio.create_task(server.serve())
+    await until(lambda: _is(server.started))
+    port = server.servers[0].sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+    request = f"GET {ROUTES[1]} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {version.tokens['owner']}\r\n\r\n"
+    writer.write(request.encode())
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    length = int(next(it for it in head.lower().split(b"\r\n") if it.startswith(b"content-length")).split()[1])
+    assert length > len(BIG)
+    assert files.ARCHIVES._free == files.ARCHIVES._count - 1
+    await until(lambda: _is(files.ARCHIVES._free == files.ARCHIVES._count))
+    rest = 0
+    with contextlib.suppress(ConnectionError):
+        while piece := await asyncio.wait_for(reader.read(65_536), 10):
+            rest += len(piece)
+    assert rest < length, "the connection was broken"
+    writer.close()
+    server.should_exit = True
+    await serving
+
+
+async def _is(what: bool) -> bool:
+    return what
 
 
 async def test_what_is_not_there_is_said(version: Any) -> None:

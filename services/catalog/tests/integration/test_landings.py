@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from catalog.application.forgotten import Forgotten
 from catalog.application.landings import PART_BYTES
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
@@ -132,3 +135,53 @@ async def test_wrong_parts_and_strangers_are_refused(gateway: Any, landing: str)
         {"mode": "merge"},
     ):
         await call(gateway, "POST", f"/{landing}", 400, json={**close, **wrong})
+
+
+async def test_a_landing_that_nobody_closed_is_taken_away_and_nothing_else(gateway: Any, landing: str) -> None:
+    store, catalog, zone = gateway.parts.store, gateway.parts.catalog, gateway.parts.zone
+    await call(gateway, "PUT", f"/{landing}/files/a/b.txt", 204, content=b"left")
+    begun = await call(gateway, "POST", f"/{landing}/parts/a%20%26%20c.bin", 201)
+    params = {"upload": begun["upload"], "number": 1}
+    await call(gateway, "PUT", f"/{landing}/parts/a%20%26%20c.bin", 200, params=params, content=b"x" * 1000)
+    only_parts = (await call(gateway, "POST", "", 201))["landing"]
+    await call(gateway, "POST", f"/{only_parts}/parts/d.bin", 201)
+    closed = (await call(gateway, "POST", "", 201))["landing"]
+    await call(gateway, "PUT", f"/{closed}/files/a", 204, content=b"12")
+    await call(gateway, "POST", f"/{closed}", 202, json={"dataset": "photos", "files": 1, "bytes": 2})
+    announced = (await call(gateway, "POST", "", 201))["landing"]
+    await call(gateway, "PUT", f"/{announced}/files/a", 204, content=b"34")
+    uri = zone.uri(f"default/landing/upload-{announced}/")
+    event = {"specversion": "1.0", "id": "1", "source": "/etl", "type": "data.landed", "time": "2026-01-01T00:00:00Z"}
+    headers = {"content-type": "application/cloudevents+json"}
+    content = json.dumps({**event, "data": {"dataset": "photos", "uri": uri}})
+    accepted = await gateway.call("POST", "/v1/events", content=content, headers=headers)
+    assert accepted.status_code == 202, accepted.text
+    others = ("default/landing/nightly/a", f"default/landing/upload-{landing}x/a", "default/landing/upload-mine/a")
+    for key in (*others, "Odd/landing/upload-x/a", "default/packs/x"):
+        await store.put(key, b"mine")
+
+    await Forgotten(catalog.documents, zone, catalog.clock, age=timedelta(days=1)).step()
+    assert await lies(gateway, landing, "a/b.txt") == b"left"
+    assert len([piece async for piece in zone.pieces(f"default/landing/upload-{landing}/")]) == 2
+
+    old = Forgotten(catalog.documents, zone, catalog.clock, age=timedelta(days=-1))
+    assert await old.step() == 3
+    assert await old.step() == 0
+    for gone in (landing, only_parts):
+        assert [piece async for piece in zone.pieces(f"default/landing/upload-{gone}/")] == []
+    assert (await lies(gateway, closed, "a"), await lies(gateway, announced, "a")) == (b"12", b"34")
+    for key in (*others, "Odd/landing/upload-x/a", "default/packs/x"):
+        assert await store.get(key) == b"mine"
+
+
+async def test_rounds_are_bounded_and_go_on(gateway: Any, monkeypatch: Any) -> None:
+    await gateway.parts.store.ensure_bucket()
+    monkeypatch.setattr("catalog.application.forgotten.LOOKED_AT", 2)
+    monkeypatch.setattr("catalog.application.forgotten.TAKEN", 3)
+    for _ in range(3):
+        landing = (await call(gateway, "POST", "", 201))["landing"]
+        for name in "ab":
+            await call(gateway, "PUT", f"/{landing}/files/{name}", 204, content=b"1")
+    catalog = gateway.parts.catalog
+    old = Forgotten(catalog.documents, gateway.parts.zone, catalog.clock, age=timedelta(days=-1))
+    assert [await old.step() for _ in range(4)] == [3, 3, 0, 0]

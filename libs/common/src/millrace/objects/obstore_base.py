@@ -7,6 +7,7 @@ It retries 5xx and connection errors itself, with exponential backoff and jitter
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -167,6 +168,11 @@ class ObstoreLake(ABC):
             for info in page:
                 if info.key.startswith(prefix):
                     yield info
+
+    async def folders(self, prefix: str) -> builtins.list[str]:
+        """Return the names right below a prefix that others lie below; see the port."""
+        found = await self._run(prefix, lambda: obstore.list_with_delimiter(self._store, prefix or None))
+        return sorted(path.rstrip("/").rpartition("/")[2] for path in found["common_prefixes"])
 
     async def delete(self, key: str) -> None:
         """Remove an object; see the port."""

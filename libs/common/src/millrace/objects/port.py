@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -97,6 +98,9 @@ class Lake(ObjectStore, Protocol):
     @property
     def capabilities(self) -> Capabilities | None:
         """Return what `probe` found, or None before."""
+
+    async def folders(self, prefix: str) -> builtins.list[str]:
+        """Return the names right below `prefix` (empty, or a folder with its slash) that others lie below, sorted."""
 
     async def ensure_bucket(self) -> None:
         """Create the bucket (container) unless it exists; several processes may do so at once."""

@@ -96,10 +96,15 @@ def _list(project: str, *, as_json: bool) -> None:
             size(it["free_bytes"]),
             size(it["capacity_bytes"]),
             it["free_inodes"],
+            it["hits"],
+            it.get("misses", "-"),  # a cache manager of before does not count them
             size(it["saved_bytes"]),
             it["reason"],
         )
         for it in found["items"]
     ]
-    columns = ("site", "state", "used", "reserved", "free", "capacity", "free inodes", "not downloaded again", "reason")
+    columns = (
+        *("site", "state", "used", "reserved", "free", "capacity", "free inodes"),
+        *("hits", "misses", "not downloaded again", "reason"),
+    )
     print_table(rows, columns, empty="no sites yet; `millrace cache sites add SITE PATH --gb N`")

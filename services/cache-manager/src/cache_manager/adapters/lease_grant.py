@@ -54,5 +54,6 @@ def _sums() -> dict[str, Any]:
         "uses": {"$add": ["$uses", "$count"]},
         "heat": {"$add": [{"$ifNull": ["$heat", 0.0]}, "$count"]},
         "hits": {"$add": ["$hits", hits]},
+        "misses": {"$add": [{"$ifNull": ["$misses", 0]}, "$missed"]},
         "saved_bytes": {"$add": ["$saved_bytes", {"$multiply": [hits, "$bytes"]}]},
     }

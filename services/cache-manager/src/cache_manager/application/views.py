@@ -43,6 +43,7 @@ def entry(entry: Entry, path: str | None) -> dict[str, Any]:
             for name, pin in sorted(entry.pins.items())
         ],
         "hits": entry.hits,
+        "misses": entry.misses,
         "heat": round(entry.heat, 4),
         "fill_seconds": round(entry.fill_seconds, 3),
         "tree_root": entry.tree_root or None,
@@ -74,7 +75,7 @@ def rule(rule: Rule) -> dict[str, Any]:
 
 
 def site(site: Site, entries: list[Entry], project: str, problem: str | None) -> dict[str, Any]:
-    """Return a site. Room is what all projects use; entries, hits and savings are those of `project`.
+    """Return a site. Room is what all projects use; entries, hits, misses and savings are those of `project`.
 
     `problem` says why it cannot be used now.
     """
@@ -97,6 +98,7 @@ def site(site: Site, entries: list[Entry], project: str, problem: str | None) ->
         "entries": sum(entry.state is not State.ABSENT for entry in own),
         "saved_bytes": sum(entry.saved_bytes for entry in own),
         "hits": sum(entry.hits for entry in own),
+        "misses": sum(entry.misses for entry in own),
         "state": "unreachable" if problem else "draining" if site.draining else "ready",
         "reason": problem or (_staying(entries) if site.draining else ""),
     }

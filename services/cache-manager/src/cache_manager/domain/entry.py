@@ -66,6 +66,8 @@ class Entry:
     `files`, `bytes` and `tree_root` are those of what the copy holds of the version, `stored` the bytes and files that
     lie at the site for it.
 
+    `misses` counts the first uses of its fills, `hits` all others; `uses` are those of the fill that is there.
+
     `heat` counts uses, each of them half as much after a day; `fill_seconds` is what the last whole fetch took.
     """
 
@@ -94,6 +96,7 @@ class Entry:
     saved_bytes: int = 0
     progress: float = 0.0
     hits: int = 0
+    misses: int = 0
     uses: int = 0
     heat: float = 0.0
     leases: Mapping[str, Grant] = field(default_factory=dict)

@@ -9,29 +9,34 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import timedelta
-from urllib.parse import urlsplit
-from xml.sax.saxutils import escape
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote, urlencode, urlsplit
+from xml.sax.saxutils import escape, unescape
 
 import httpx
 from minio import Minio
+from minio.credentials.credentials import Credentials
+from minio.signer import presign_v4
 
+from catalog.application.forgotten import Piece
 from catalog.application.landings import SentPart
 from millrace.errors import Invalid, MillraceError, NotFound, Unavailable
-from millrace.objects import ObjectStore
+from millrace.objects import Lake
 from millrace.settings import SharedSettings, read_secret
 
 SIGNED_FOR = timedelta(minutes=15)
 DEADLINE = httpx.Timeout(60.0, connect=3.0)
 CONNECTIONS = httpx.Limits(max_connections=64)
 _UPLOAD = re.compile(r"<UploadId>([^<]{1,1024})</UploadId>")
+_UNFINISHED = re.compile(r"<Upload>(.*?)</Upload>", re.DOTALL)
+_FIELD = re.compile(r"<(Key|UploadId|Initiated)>([^<]*)</")
 _CODE = re.compile(r"<Code>([A-Za-z]{1,64})</Code>")
 
 
 class S3LandingZone:
-    """`LandingZone` on one bucket. Needs `close()` at the end."""
+    """`LandingZone` and `Shore` on one bucket. Needs `close()` at the end."""
 
-    def __init__(self, shared: SharedSettings, store: ObjectStore) -> None:
+    def __init__(self, shared: SharedSettings, store: Lake) -> None:
         self._bucket = shared.s3_bucket
         self._store = store
         self._shared = shared
@@ -98,6 +103,40 @@ class S3LandingZone:
             files, size = files + 1, size + info.size
         return files, size
 
+    async def folders(self, prefix: str) -> list[str]:
+        """Return the names right below a prefix that others lie below; see the port `Shore`.
+
+        The store lists no folder of what has unfinished uploads only, so those count, too.
+        """
+        uploads = await self._unfinished(prefix) if prefix else []
+        below = (piece.key.removeprefix(prefix).partition("/") for piece in uploads)
+        return sorted({*await self._store.folders(prefix), *(name for name, slash, _ in below if slash)})
+
+    async def pieces(self, prefix: str) -> AsyncIterator[Piece]:
+        """Yield what lies below a prefix, and the uploads there that nobody finished; see the port `Shore`."""
+        for piece in await self._unfinished(prefix):
+            yield piece
+        async for info in self._store.list(prefix):
+            yield Piece(info.key, info.modified)
+
+    async def take(self, piece: Piece) -> None:
+        """Take a piece away; see the port `Shore`."""
+        if piece.attempt is None:
+            await self._store.delete(piece.key)
+        else:
+            await self.abandon(piece.key, piece.attempt)
+
+    async def _unfinished(self, prefix: str) -> list[Piece]:
+        """Return the first thousand unfinished uploads below a prefix; the others follow once these are gone."""
+        query = {"uploads": "", "prefix": prefix, "max-uploads": "1000"}
+        answer = await self._send("GET", "", query)
+        found = [dict(_FIELD.findall(one)) for one in _UNFINISHED.findall(answer.text)]
+        pieces = [
+            Piece(unescape(it["Key"]), datetime.fromisoformat(it["Initiated"]), unescape(it["UploadId"]))
+            for it in found
+        ]
+        return [piece for piece in pieces if piece.key.startswith(prefix)]
+
     async def _size(self, key: str) -> int | None:
         info = await self._store.head(key)
         return None if info is None else info.size
@@ -121,21 +160,42 @@ class S3LandingZone:
         return answer
 
     def _signed(self, method: str, key: str, query: Mapping[str, str]) -> str:
+        if not key:
+            return self._signed_bucket(method, query)
         if self._signer is None:
             self._signer = self._connected()
         return self._signer.get_presigned_url(
             method, self._bucket, key, expires=SIGNED_FOR, extra_query_params=dict(query)
         )
 
-    def _connected(self) -> Minio:
+    def _signed_bucket(self, method: str, query: Mapping[str, str]) -> str:
+        """Return a request about the bucket itself, which `Minio` signs for nobody."""
+        access, secret = self._keys()
+        signed = presign_v4(
+            method=method,
+            url=urlsplit(f"{self._shared.s3_endpoint.rstrip('/')}/{self._bucket}?{urlencode(query, quote_via=quote)}"),
+            region=self._shared.s3_region,
+            credentials=Credentials(access, secret),
+            date=datetime.now(UTC),
+            expires=int(SIGNED_FOR.total_seconds()),
+        )
+        return signed.geturl()
+
+    def _keys(self) -> tuple[str, str]:
         shared = self._shared
         if shared.s3_access_key_file is None or shared.s3_secret_key_file is None:
             raise Invalid("no S3 keys are configured")
+        files = shared.s3_access_key_file, shared.s3_secret_key_file
+        return read_secret(files[0]).get_secret_value(), read_secret(files[1]).get_secret_value()
+
+    def _connected(self) -> Minio:
+        shared = self._shared
+        access, secret = self._keys()
         parts = urlsplit(shared.s3_endpoint)
         return Minio(
             parts.netloc,
-            access_key=read_secret(shared.s3_access_key_file).get_secret_value(),
-            secret_key=read_secret(shared.s3_secret_key_file).get_secret_value(),
+            access_key=access,
+            secret_key=secret,
             region=shared.s3_region,
             secure=parts.scheme == "https",
         )

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
+from catalog.application.forgotten import Piece
 from catalog.application.landings import PART_BYTES, SentPart
 from millrace.errors import Invalid, NotFound
-from millrace.objects import ObjectStore
+from millrace.objects import Lake
 from millrace.settings import SharedSettings
 
 
 class WholeLandingZone:
-    """`LandingZone` on the object-store port."""
+    """`LandingZone` and `Shore` on the object-store port."""
 
-    def __init__(self, shared: SharedSettings, store: ObjectStore) -> None:
+    def __init__(self, shared: SharedSettings, store: Lake) -> None:
         self._place = f"{shared.lake_scheme}://{shared.lake_bucket}"
         self._store = store
 
@@ -61,6 +62,19 @@ class WholeLandingZone:
 
     async def abandon(self, key: str, attempt: str) -> None:
         """Do nothing: nothing was begun."""
+
+    async def folders(self, prefix: str) -> list[str]:
+        """Return the names right below a prefix that others lie below; see the port `Shore`."""
+        return await self._store.folders(prefix)
+
+    async def pieces(self, prefix: str) -> AsyncIterator[Piece]:
+        """Yield what lies below a prefix; see the port `Shore`."""
+        async for info in self._store.list(prefix):
+            yield Piece(info.key, info.modified)
+
+    async def take(self, piece: Piece) -> None:
+        """Take a piece away; see the port `Shore`."""
+        await self._store.delete(piece.key)
 
     async def weigh(self, prefix: str) -> tuple[int, int]:
         """Return how many objects lie below a prefix, and their bytes; see the port."""

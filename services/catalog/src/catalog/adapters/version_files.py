@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from catalog.application.files import Archive, VersionFile
 from catalog.domain.datasets import Version
-from catalog.errors import ObjectMissing
+from catalog.errors import ObjectLost
 from millrace.datasets.changes import Change, Changes, Kind, compare
 from millrace.datasets.fetch import read_part
 from millrace.datasets.levels import Level, level, span
@@ -17,7 +18,7 @@ from millrace.datasets.limits import MIB
 from millrace.datasets.manifest import Entry, Manifest
 from millrace.datasets.stored import load_manifest
 from millrace.datasets.zip_stream import ZipStream
-from millrace.errors import NotFound
+from millrace.errors import Corrupt, Invalid, NotFound
 from millrace.objects import ObjectStore
 
 MANIFEST_BYTES = 256 * MIB
@@ -59,7 +60,7 @@ class LakeFiles:
             return
         manifest = await self._manifest(version)
         parts = read_part(self._store, version.project, manifest, entry, start=start, length=length)
-        async for data in parts:
+        async for data in _from_lake(version, parts):
             yield data
 
     async def level(self, version: Version, prefix: str, *, after: str | None, limit: int) -> Level:
@@ -87,7 +88,8 @@ class LakeFiles:
         first, last = await asyncio.to_thread(span, manifest, prefix)
         if prefix and first == last:
             return None
-        return await asyncio.to_thread(ZipStream, self._store, version.project, manifest, first, last)
+        made = await asyncio.to_thread(ZipStream, self._store, version.project, manifest, first, last)
+        return LakeArchive(version, made)
 
     async def _entry(self, version: Version, path: str) -> Entry | None:
         manifest = await self._manifest(version)
@@ -99,12 +101,46 @@ class LakeFiles:
         key = (version.project, version.manifest)
         async with self._loading:
             if (found := self._manifests.get(key)) is None:
-                try:
+                with _of_the_lake(version):
                     found = await load_manifest(self._store, *key)
-                except NotFound:
-                    raise ObjectMissing("the manifest is not in the lake", missing=[version.manifest]) from None
                 self._manifests.keep(key, found)
         return found
+
+
+class LakeArchive:
+    """A zip on its way: what the lake lacks of it is the lake's fault, and not its reader's."""
+
+    def __init__(self, version: Version, made: ZipStream) -> None:
+        self._version, self._made = version, made
+        self.length = made.length
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the zip; see the port."""
+        async for data in _from_lake(self._version, aiter(self._made)):
+            yield data
+
+
+async def _from_lake(version: Version, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    with _of_the_lake(version):
+        try:
+            async for data in parts:
+                yield data
+        finally:
+            if isinstance(parts, AsyncGenerator):
+                await parts.aclose()
+
+
+@contextlib.contextmanager
+def _of_the_lake(version: Version) -> Iterator[None]:
+    """Let what is missing or cut short in the lake be said as what it is; `NotFound` is what the version has not."""
+    what = f"{version.dataset}@{version.version}"
+    hint = f"`millrace data verify {what}` names what is damaged"
+    try:
+        yield
+    except NotFound as error:
+        raise ObjectLost(f"the lake has lost an object that {what} needs", hint=hint) from error
+    except Invalid as error:
+        raise Corrupt(f"an object that {what} needs is damaged in the lake", hint=hint) from error
 
 
 class Remembered(Generic[V]):

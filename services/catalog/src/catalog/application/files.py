@@ -51,28 +51,28 @@ class Archive(Protocol):
     length: int
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the zip. Raises NotFound, Corrupt, Unavailable in the middle, never after the end."""
+        """Yield the zip. Raises ObjectLost, Corrupt, Unavailable in the middle, never after the end."""
 
 
 class Files(Protocol):
     """Files of versions in the lake."""
 
     async def find(self, version: Version, path: str) -> VersionFile | None:
-        """Return a file, or None where the version has none of that path. Raises ObjectMissing, Corrupt."""
+        """Return a file, or None where the version has none of that path. Raises ObjectLost, Corrupt."""
 
     def read(self, version: Version, path: str, start: int, length: int) -> AsyncIterator[bytes]:
-        """Yield `length` bytes of a file from `start`; what is read whole is verified. Raises NotFound, Corrupt."""
+        """Yield `length` bytes of a file from `start`; what is read whole is verified. Raises ObjectLost, Corrupt."""
 
     async def level(self, version: Version, prefix: str, *, after: str | None, limit: int) -> Level:
-        """Return a page of what lies right below a prefix. Raises Invalid, ObjectMissing, Corrupt."""
+        """Return a page of what lies right below a prefix. Raises Invalid, ObjectLost, Corrupt."""
 
     async def changes(
         self, old: Version, new: Version, *, kind: Kind | None, start: int, limit: int
     ) -> tuple[Changes, list[tuple[int, Change]]]:
-        """Return all changes, and a page of them with their positions. Raises ObjectMissing, Corrupt."""
+        """Return all changes, and a page of them with their positions. Raises ObjectLost, Corrupt."""
 
     async def archive(self, version: Version, prefix: str) -> Archive | None:
-        """Return the zip of what lies below a prefix, or None where nothing does. Raises ObjectMissing, Corrupt."""
+        """Return the zip of what lies below a prefix, or None where nothing does. Raises ObjectLost, Corrupt."""
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ def dataset(item: Dataset) -> View:
         "head": asdict(item.head) if item.head else None,
         "checks": bool(item.checks),
         "removed": removal(item.removed),
+        "retired": item.retired,
         "revision": item.revision,
         "created_by": item.created_by,
         "created_at": when(item.created_at),

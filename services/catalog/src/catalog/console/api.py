@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
+from catalog.errors import VersionRemoved
 from millrace.clock import new_id
 from millrace.errors import (
     Conflict,
@@ -25,13 +26,17 @@ _ERRORS: dict[int, type[MillraceError]] = {
     403: Forbidden,
     404: NotFound,
     409: Conflict,
-    410: NotFound,
+    410: VersionRemoved,
     413: Invalid,
     429: Exhausted,
     502: Unavailable,
     503: Unavailable,
     504: Unavailable,
 }
+
+
+FACTS = ("reason", "used_by", "failures")
+"""What pages show of a refusal, beside its words."""
 
 
 class ConsoleApi:
@@ -73,9 +78,9 @@ class ConsoleApi:
         """Return the JSON of `PUT path`."""
         return await self._call("PUT", path, json=body)
 
-    async def delete(self, path: str) -> Any:
+    async def delete(self, path: str, /, **params: Any) -> Any:
         """Return the JSON of `DELETE path`."""
-        return await self._call("DELETE", path)
+        return await self._call("DELETE", path, params=params)
 
     async def _call(self, method: str, path: str, **options: Any) -> Any:
         response = _checked(await self._send(method, path, **options))
@@ -98,7 +103,8 @@ def _checked(response: httpx.Response) -> httpx.Response:
 def _error(response: httpx.Response) -> MillraceError:
     cls = _ERRORS.get(response.status_code, MillraceError)
     try:
-        problem = response.json()
-        return cls(str(problem.get("detail") or problem.get("title")), hint=problem.get("hint"))
-    except ValueError:
+        problem = dict(response.json())
+    except (TypeError, ValueError):
         return cls(f"the API answered {response.status_code}")
+    said = str(problem.get("detail") or problem.get("title"))
+    return cls(said, hint=problem.get("hint"), **{name: problem[name] for name in FACTS if name in problem})

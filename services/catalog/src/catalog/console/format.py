@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -87,6 +88,19 @@ def urlpath(value: str) -> str:
     return quote(value, safe="/")
 
 
+def selection(entry: dict[str, Any]) -> str:
+    """Return which part of its version a copy holds, and in which form; empty for the whole tree."""
+    paths = ", ".join(entry.get("paths") or ())
+    if entry.get("mode") == "packs":
+        return f"packs of {paths}" if paths else "packs"
+    return paths
+
+
+def folder_pattern(folder: str) -> str:
+    """Return the pattern, as in `.gitignore`, that matches what lies below just this folder."""
+    return "/" + re.sub(r"([*?\[\]\\])", r"\\\1", folder)
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "percent": percent,
     "size": size,
@@ -96,4 +110,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "tone": tone,
     "span": span,
     "urlpath": urlpath,
+    "selection": selection,
+    "folder_pattern": folder_pattern,
 }

@@ -11,6 +11,8 @@ from fastapi.templating import Jinja2Templates
 from starlette.staticfiles import StaticFiles
 
 from catalog.console.format import FILTERS
+from catalog.console.project import keep_project, kept, project_of
+from catalog.console.words import said
 from millrace.errors import MillraceError, Unauthenticated
 
 HERE = Path(__file__).parent
@@ -22,7 +24,7 @@ CSP = (
 )
 
 templates = Jinja2Templates(HERE / "templates")
-templates.env.filters.update(FILTERS)
+templates.env.filters.update({**FILTERS, "said": said})
 static = StaticFiles(directory=HERE / "static")
 
 NAVIGATION = (
@@ -44,8 +46,10 @@ def new_router() -> APIRouter:
 
 def page(request: Request, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
     """Render a template with the headers that every page carries."""
-    context |= {"navigation": NAVIGATION, "prefix": PREFIX, "project": request.query_params.get("project", "default")}
-    response: HTMLResponse = templates.TemplateResponse(request, template, context, status_code=status)
+    project = kept(request)
+    context |= {"navigation": NAVIGATION, "prefix": PREFIX, "project": project_of(request), "kept": project}
+    made = templates.get_template(template).render(request=request, **context)
+    response = HTMLResponse(keep_project(made, project) if project else made, status_code=status)
     response.headers["content-security-policy"] = CSP
     response.headers["referrer-policy"] = "same-origin"
     response.headers["cache-control"] = "no-store"
@@ -63,6 +67,6 @@ async def show_error(request: Request, error: MillraceError) -> Response:
             return Response(status_code=401, headers={"hx-redirect": f"{PREFIX}/login"})
         return RedirectResponse(f"{PREFIX}/login", status_code=303)
     if partly:
-        said = f"{error.message} ({error.hint})" if error.hint else error.message
-        return PlainTextResponse(said, status_code=error.status)
+        words = f"{error.message} ({error.hint})" if error.hint else error.message
+        return PlainTextResponse(words, status_code=error.status)
     return page(request, "error.html", status=error.status, here="", error=error)

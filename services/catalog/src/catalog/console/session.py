@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request
 
 from catalog.console.api import ConsoleApi
+from catalog.console.project import project_of
 from millrace.errors import Forbidden, Unauthenticated
 
 COOKIE = "millrace_session"
@@ -41,7 +42,7 @@ async def signed_in(request: Request) -> ConsoleApi:
         raise Unauthenticated("sign in first")
     if request.method not in {"GET", "HEAD"}:
         same_origin(request)
-    return ConsoleApi(request.app, token, project=request.query_params.get("project", "default"))
+    return ConsoleApi(request.app, token, project=project_of(request))
 
 
 signed_in.action = "session"  # type: ignore[attr-defined]  # for the test that enumerates every route's guard

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import structlog
 
 from catalog.application.catalog import Catalog
+from catalog.application.forgotten import Forgotten, Shore
 from catalog.application.policies.execute import execute_policies
 from catalog.application.projections.repair import repair
 from catalog.application.sequencer import BATCH, chain_audit, number_events
 from catalog.application.sweeping import Collector
 from catalog.application.tokens import note_uses
+from millrace.errors import Unavailable
 from millrace.runtime import Reconciler
 
 log = structlog.get_logger(__name__)
@@ -20,6 +24,7 @@ CHAIN_SECONDS = 2.0
 REPAIR_SECONDS = 30.0
 USES_SECONDS = 30.0
 GARBAGE_SECONDS = 10.0
+LANDINGS_SECONDS = 600.0
 MAX_DUE = 100
 
 
@@ -84,3 +89,16 @@ def garbage(catalog: Catalog, *, settle: float) -> Reconciler:
     """Carry out the garbage collections that were asked for; `settle` in seconds."""
     collector = Collector(catalog.documents, catalog.transact, catalog.lake, catalog.clock, settle=settle)
     return Reconciler("garbage", collector.step, interval=GARBAGE_SECONDS, clock=catalog.clock)
+
+
+def landings(catalog: Catalog, shore: Shore, *, age: timedelta) -> Reconciler:
+    """Take landings away that nobody closed and nobody wrote to for `age`."""
+    forgotten = Forgotten(catalog.documents, shore, catalog.clock, age=age)
+
+    async def step() -> None:
+        try:
+            await forgotten.step()
+        except Unavailable as error:  # a round that comes later harms nobody, and is no reason for not being ready
+            log.info("landings are looked at later", reason=error.message)
+
+    return Reconciler("landings", step, interval=LANDINGS_SECONDS, clock=catalog.clock)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
+from typing import Any
 from urllib.parse import quote
+
+from fastapi.responses import StreamingResponse
+from starlette.types import Message, Send
 
 from millrace.errors import Exhausted, NotFound
 
@@ -36,9 +41,38 @@ async def begun(parts: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
 
 
 async def _rest(first: bytes, following: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for part in following:
-        yield part
+    async with closed(following):
+        yield first
+        async for part in following:
+            yield part
+
+
+@contextlib.asynccontextmanager
+async def closed(parts: AsyncIterator[bytes]) -> AsyncIterator[None]:
+    """Close what the parts come from as soon as they are not wanted any more, and not when memory is looked through."""
+    try:
+        yield
+    finally:
+        if isinstance(parts, AsyncGenerator):
+            await parts.aclose()
+
+
+class Paced(StreamingResponse):
+    """A response whose reader has to take each piece within `patience` seconds; else the connection is broken."""
+
+    def __init__(self, parts: AsyncIterator[bytes], *, patience: float, **options: Any) -> None:
+        super().__init__(parts, **options)
+        self._parts, self._patience = parts, patience
+
+    async def stream_response(self, send: Send) -> None:
+        """Send the pieces; raises TimeoutError, which ends the connection, when one is not taken."""
+
+        async def paced(message: Message) -> None:
+            async with asyncio.timeout(self._patience):
+                await send(message)
+
+        async with closed(self._parts):
+            await super().stream_response(paced)
 
 
 class Slots:
@@ -65,6 +99,8 @@ class Slots:
 
     async def held(self, parts: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         """Yield the parts, holding a slot from the first to the last. Raises Exhausted."""
+        following = aiter(parts)
         with self.one():
-            async for part in parts:
-                yield part
+            async with closed(following):
+                async for part in following:
+                    yield part

@@ -9,9 +9,10 @@ from fastapi import Query, Request
 from fastapi.responses import HTMLResponse
 
 from catalog.console.api import ConsoleApi
-from catalog.console.pages.cache import VERSIONS, versions_with_copies
+from catalog.console.pages.cache import VERSIONS, Removed, versions_with_copies
 from catalog.console.paths import REF_PATTERN, After, Name, v1
 from catalog.console.render import new_router, page
+from catalog.console.rights import rights_of
 from catalog.console.session import Api
 from millrace.errors import Unavailable
 from millrace.events.names import NAME_PATTERN
@@ -23,25 +24,31 @@ AnyRef = Annotated[str, Query(pattern=REF_PATTERN)]
 
 
 @router.get("/datasets", response_class=HTMLResponse)
-async def datasets(request: Request, api: Api) -> HTMLResponse:
-    """List the datasets with their heads."""
-    found = await api.items("/v1/datasets")
+async def datasets(request: Request, api: Api, *, removed: Removed = False) -> HTMLResponse:
+    """List the datasets with their heads, those that were removed only if asked for."""
+    wanted = {"removed": "true"} if removed else {}
+    found, rights = await asyncio.gather(api.items("/v1/datasets", **wanted), rights_of(api))
     heads = await asyncio.gather(*(_head(api, dataset) for dataset in found))
-    return page(request, "datasets.html", here="datasets", datasets=list(zip(found, heads, strict=True)))
+    shown = {"datasets": list(zip(found, heads, strict=True)), "removed": removed, "rights": rights}
+    return page(request, "datasets.html", here="datasets", **shown)
 
 
 async def _head(api: ConsoleApi, dataset: dict[str, Any]) -> dict[str, Any] | None:
-    if dataset["head"] is None:
+    if dataset["head"] is None or dataset["removed"]:
         return None
     found: dict[str, Any] = await api.get(v1("datasets", dataset["name"], "versions", dataset["head"]["version"]))
     return found
 
 
 @router.get("/datasets/{name}", response_class=HTMLResponse)
-async def dataset(request: Request, api: Api, name: Name, after: After = None) -> HTMLResponse:
-    """Show a dataset's versions, and where each is cached."""
-    found, context = await asyncio.gather(api.get(v1("datasets", name)), versions_with_copies(api, name, after))
-    return page(request, "dataset.html", here="datasets", dataset=found, **context)
+async def dataset(
+    request: Request, api: Api, name: Name, *, after: After = None, removed: Removed = False
+) -> HTMLResponse:
+    """Show a dataset's versions, where each is cached, and what the dataset demands of them."""
+    demanded, context = await asyncio.gather(
+        api.get(v1("datasets", name, "checks")), versions_with_copies(api, name, after, removed=removed)
+    )
+    return page(request, "dataset.html", here="datasets", demanded=demanded, **context)
 
 
 @router.get("/datasets/{name}/diff", response_class=HTMLResponse)

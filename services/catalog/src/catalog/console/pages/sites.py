@@ -9,9 +9,10 @@ from fastapi import Form, Request
 from fastapi.responses import HTMLResponse
 
 from catalog.console.api import ConsoleApi
-from catalog.console.pages.cache import ENTRIES, GONE, is_busy, put_pin
+from catalog.console.pages.cache import ENTRIES, PinField, any_busy, let_go, present, put_pin, take_pin
 from catalog.console.paths import EntryField, Name, NameField, v1
 from catalog.console.render import new_router, page
+from catalog.console.rights import rights_of
 from catalog.console.session import Api
 from millrace.errors import Unavailable
 
@@ -75,7 +76,7 @@ async def remove(request: Request, api: Api, name: Name) -> HTMLResponse:
 @router.post("/sites/{name}/clear", response_class=HTMLResponse)
 async def clear(request: Request, api: Api, name: Name, entry: EntryField) -> HTMLResponse:  # noqa: ARG001 - the route's
     """Clear a copy from a site."""
-    await api.delete(v1("cache", "entries", entry))
+    await let_go(api, entry)
     return await sites_fragment(request, api)
 
 
@@ -92,10 +93,10 @@ async def unpin(
     api: Api,
     name: Name,  # noqa: ARG001 - the route's
     entry: EntryField,
-    pin_name: Annotated[str, Form(alias="pin")],
+    pin_name: PinField,
 ) -> HTMLResponse:
     """Let a copy go again."""
-    await api.delete(v1("cache", "entries", entry, "pins", pin_name))
+    await take_pin(api, entry, pin_name)
     return await sites_fragment(request, api)
 
 
@@ -107,19 +108,20 @@ async def why(request: Request, api: Api, entry: str) -> HTMLResponse:
 
 async def _sites(api: ConsoleApi) -> dict[str, Any]:
     """Return the sites with the project's copies there; `away` says that the cache manager does not answer."""
+    rights = await rights_of(api)
     try:
         found = await api.get("/v1/cache/sites")
     except Unavailable as error:
-        return {"away": error.message, "sites": [], "entries": {}, "busy": False}
+        return {"away": error.message, "sites": [], "entries": {}, "busy": False, "rights": rights}
     listed, quotas = await asyncio.gather(api.items("/v1/cache/entries", limit=ENTRIES), api.items("/v1/cache/quotas"))
     by_site: dict[str, list[dict[str, Any]]] = {}
-    for entry in listed:
-        if entry["state"] not in GONE:
-            by_site.setdefault(entry["site"], []).append(entry)
+    for entry in present(listed):
+        by_site.setdefault(entry["site"], []).append(entry)
     return {
         "away": None,
         "sites": found["items"],
         "entries": by_site,
         "quotas": [quota for quota in quotas if quota["limit_bytes"] is not None],
-        "busy": any(is_busy(entry) for entry in listed),
+        "busy": any_busy(listed),
+        "rights": rights,
     }

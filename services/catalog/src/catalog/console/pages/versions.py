@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse
 from catalog.console.api import ConsoleApi
 from catalog.console.paths import After, FilePath, Folder, Name, Ref, version_path
 from catalog.console.render import new_router, page
+from catalog.console.rights import rights_of
 from catalog.console.session import Api
 from millrace.errors import MillraceError, NotFound
 
@@ -43,8 +44,8 @@ async def version(
     """Show a version, and one of its folders."""
     tree = version_path(name, ref, "tree")
     limit = PICTURES if view == "pictures" else ROWS
-    found, level = await asyncio.gather(
-        api.get(version_path(name, ref)), api.get(tree, prefix=prefix, after=after, limit=limit)
+    found, level, rights = await asyncio.gather(
+        api.get(version_path(name, ref)), api.get(tree, prefix=prefix, after=after, limit=limit), rights_of(api)
     )
     files = [item for item in level["items"] if item["kind"] == "file"]
     pictures = [item["path"] for item in files if item["media_type"] in SHOWN]
@@ -52,7 +53,7 @@ async def version(
         view = "pictures"
         level = await api.get(tree, prefix=prefix, after=after, limit=PICTURES)
     context = {"version": found, "level": level, "pictures": set(pictures), "view": view or "list", "after": after}
-    return page(request, "version.html", here="datasets", crumbs=crumbs(level["prefix"]), **context)
+    return page(request, "version.html", here="datasets", crumbs=crumbs(level["prefix"]), rights=rights, **context)
 
 
 def crumbs(prefix: str) -> list[tuple[str, str]]:

@@ -137,6 +137,16 @@ document.addEventListener("htmx:afterRequest", (event) => {
   if (event.detail.successful && event.target.matches("form[data-reset]")) event.target.reset();
 });
 
+// What is loaded into the dialog opens it; its own button, Escape, and what answers by another page close it.
+document.addEventListener("htmx:afterSwap", (event) => {
+  if (event.target.id !== "dialog" || event.target.open) return;
+  event.target.showModal();
+  event.target.querySelector("input[type=text]")?.focus();
+});
+document.addEventListener("click", (event) => {
+  if (event.target.matches?.("[data-dismiss]")) event.target.closest("dialog").close();
+});
+
 // A thumbnail of what cannot be shown makes room for a sign that says so.
 document.addEventListener(
   "error",

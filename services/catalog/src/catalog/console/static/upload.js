@@ -1,6 +1,8 @@
 // Files and folders from this machine into the lake: whole if small, in parts if large, some at a time, each part tried
 // again when the network fails. What is there is not sent twice while the page is open.
 
+import { within } from "./project.js";
+
 const AT_ONCE = 4;
 const TRIES = 6;
 const MIB = 1024 * 1024;
@@ -59,7 +61,7 @@ class Refused extends Error {}
 function send(method, url, body, { progress, signal, json } = {}) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open(method, url);
+    request.open(method, within(url));
     request.timeout = 10 * 60 * 1000;
     if (json) request.setRequestHeader("content-type", "application/json");
     if (progress) request.upload.onprogress = (event) => progress(event.loaded);
@@ -295,7 +297,7 @@ class Page {
       this.find("headline").textContent = "Everything is there; it is being announced";
       const operation = await this.upload.close(this.choices);
       this.abort = null;
-      location.assign(this.form.getAttribute("data-follow") + operation.operation);
+      location.assign(within(this.form.getAttribute("data-follow") + operation.operation));
     } catch (error) {
       const stopped = error.name === "AbortError";
       this.abort.abort();

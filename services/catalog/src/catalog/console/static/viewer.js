@@ -1,5 +1,7 @@
 // The picture of a file: its window, its frames, and the other pictures of its folder, by slider, wheel and key.
 
+import { within } from "./project.js";
+
 const LEVEL = 1000; // files of a folder that are asked for at once
 const MOST = 20000; // … and at most
 const SIZE = 1024;
@@ -54,7 +56,7 @@ class Viewer {
       params.set("center", this.window[0]);
       params.set("width", this.window[1]);
     }
-    return `${this.base}/preview/${encoded(this.path)}?${params}`;
+    return within(`${this.base}/preview/${encoded(this.path)}?${params}`);
   }
 
   async fetch(url) {
@@ -118,7 +120,7 @@ class Viewer {
     let after = "f/";
     while (after && found.length < MOST) {
       const params = new URLSearchParams({ prefix: this.figure.dataset.folder, limit: LEVEL, after });
-      const answer = await fetch(`${this.base}/tree?${params}`);
+      const answer = await fetch(within(`${this.base}/tree?${params}`));
       if (!answer.ok) return;
       const page = await answer.json();
       found.push(...page.items.filter((item) => item.kind === "file" && SHOWN.test(item.media_type)));
@@ -152,14 +154,14 @@ class Viewer {
 
   // What the page says of the file follows the slider; its record is on the file's own page.
   name(file) {
-    const address = `${this.figure.dataset.page}/file/${encoded(file.path)}`;
+    const address = within(`${this.figure.dataset.page}/file/${encoded(file.path)}`);
     history.replaceState(null, "", address);
     document.querySelector("[data-name]").textContent = file.name;
     document.querySelector("[data-path-shown]").textContent = file.path;
     document.querySelector("[data-size-shown]").textContent = `${file.size.toLocaleString("en")} bytes`;
     document.querySelector("[data-digest-shown]").textContent = file.blake3;
     const link = document.querySelector("[data-download]");
-    link.href = `${this.base}/files/${encoded(file.path)}`;
+    link.href = within(`${this.base}/files/${encoded(file.path)}`);
     link.textContent = "Download";
     const record = document.querySelector("[data-record]");
     if (record) {

@@ -14,7 +14,7 @@ from catalog.application.files import VersionFile, find_file, list_changes, list
 from catalog.application.versions import find_version
 from catalog.domain.datasets import Version
 from catalog.entrypoints.dependencies import Here, Limit, Name, may
-from catalog.entrypoints.sending import Slots, begun, headers_of, is_known
+from catalog.entrypoints.sending import Paced, Slots, begun, headers_of, is_known
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 Reader = Annotated[Caller, Depends(may("datasets:read"))]
@@ -37,6 +37,9 @@ ZIP: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/zip": {}}, "description": "the zip; its length is known beforehand"},
     304: _NOT_CHANGED,
 }
+PATIENCE = 60.0
+"""Seconds in which the reader of a zip has to take a piece of 1 MiB: whoever stalls gives its slot to the next."""
+
 ARCHIVES = Slots(8, "archives are being sent")
 """Each takes about 100 MiB at its peak (measured), and some tens for as long as its reader is slow."""
 
@@ -58,7 +61,7 @@ async def get_file(
     """
     version = await find_version(caller.project, name, ref, documents=catalog.documents)
     found = await find_file(version, path, files=catalog.files)
-    return _file(version, found, catalog, range_header, known, body=True)
+    return await _file(version, found, catalog, range_header, known, body=True)
 
 
 @router.head("/{name}/versions/{ref}/files/{path:path}", response_class=Response, responses=FILE)
@@ -75,10 +78,10 @@ async def head_file(
     """Return what is known of a file without its bytes: size, tag, and that ranges are taken."""
     version = await find_version(caller.project, name, ref, documents=catalog.documents)
     found = await find_file(version, path, files=catalog.files)
-    return _file(version, found, catalog, range_header, known, body=False)
+    return await _file(version, found, catalog, range_header, known, body=False)
 
 
-def _file(
+async def _file(
     version: Version, found: VersionFile, catalog: Catalog, wanted: str | None, known: str | None, *, body: bool
 ) -> Response:
     headers = headers_of(found.digest, found.path.rpartition("/")[2]) | {"accept-ranges": "bytes"}
@@ -89,9 +92,9 @@ def _file(
     if part.partial:
         headers["content-range"] = f"bytes {part.start}-{part.start + part.length - 1}/{found.size}"
     status, kind = 206 if part.partial else 200, "application/octet-stream"
-    if not body:
+    if not body or not part.length:
         return Response(status_code=status, headers=headers, media_type=kind)
-    data = catalog.files.read(version, found.path, part.start, part.length)
+    data = await begun(catalog.files.read(version, found.path, part.start, part.length))
     return StreamingResponse(data, status_code=status, headers=headers, media_type=kind)
 
 
@@ -166,4 +169,4 @@ async def _archive(version: Version, prefix: str, known: str | None, catalog: Ca
     if not body:
         return Response(headers=headers, media_type="application/zip")
     parts = await begun(ARCHIVES.held(archive))
-    return StreamingResponse(parts, headers=headers, media_type="application/zip")
+    return Paced(parts, patience=PATIENCE, headers=headers, media_type="application/zip")

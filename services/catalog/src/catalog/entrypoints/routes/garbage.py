@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse
 
 from catalog.application import views
@@ -18,12 +18,20 @@ STARTED = also(202, "Asked for; `GET /v1/gc` says how far it is")
 
 
 @router.get("")
-async def get_garbage(caller: Remover, catalog: Here) -> dict[str, Any]:
+async def get_garbage(
+    caller: Remover,
+    catalog: Here,
+    *,
+    plan: Annotated[bool, Query(description="without it nothing is listed: only how far the last one is")] = True,
+) -> dict[str, Any]:
     """Say what a collection would take now, without taking it, and how far the last one is."""
+    known = await catalog.documents.collections.get(caller.project)
+    state = {"collection": views.collection(known)}
+    if not plan:
+        return state
     cutoff = catalog.clock.now() - catalog.collection_grace
     found = await find_garbage(caller.project, cutoff, documents=catalog.documents, lake=catalog.lake)
-    known = await catalog.documents.collections.get(caller.project)
-    return {"plan": views.garbage(found, cutoff), "collection": views.collection(known)}
+    return {"plan": views.garbage(found, cutoff), **state}
 
 
 @router.post("", status_code=202, responses=STARTED)
