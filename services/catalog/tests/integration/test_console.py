@@ -199,7 +199,12 @@ async def test_every_address_of_a_page_keeps_the_project(
         (tmp_path / "data" / f"{version}.txt").write_text("x")
         (tmp_path / "data" / "sub" / f"{version}.txt").write_text("x")
         made = await push(tmp_path / "data", gateway.parts.store, project="second")
-        body = {"manifest": made.manifest_id, "tree_root": made.tree_root, "packs": list(made.packs), "parent": head}
+        body: dict[str, Any] = {
+            "manifest": made.manifest_id,
+            "tree_root": made.tree_root,
+            "packs": list(made.packs),
+            "parent": head,
+        }
         body |= {"files": made.files, "bytes": made.bytes}
         committed = await gateway.call("POST", "/v1/datasets/others/commits", json=body, params=second)
         assert committed.status_code == 201, committed.text

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from urllib.parse import quote, urlencode, urlsplit
 from xml.sax.saxutils import escape, unescape
 
@@ -20,6 +20,7 @@ from minio.signer import presign_v4
 
 from catalog.application.forgotten import Piece
 from catalog.application.landings import SentPart
+from millrace.clock import SystemClock
 from millrace.errors import Invalid, MillraceError, NotFound, Unavailable
 from millrace.objects import Lake
 from millrace.settings import SharedSettings, read_secret
@@ -176,7 +177,7 @@ class S3LandingZone:
             url=urlsplit(f"{self._shared.s3_endpoint.rstrip('/')}/{self._bucket}?{urlencode(query, quote_via=quote)}"),
             region=self._shared.s3_region,
             credentials=Credentials(access, secret),
-            date=datetime.now(UTC),
+            date=SystemClock().now(),
             expires=int(SIGNED_FOR.total_seconds()),
         )
         return signed.geturl()
