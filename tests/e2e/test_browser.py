@@ -31,7 +31,12 @@ SCANS = (
     f"{VERSION}/file/notes.md",
     f"{VERSION}/file/{samples.LONG}",
     f"{VERSION}/lineage",
+    f"{VERSION}/copies?path=/chest/",
+    f"{VERSION}/checks",
     "/datasets/scans",
+    "/datasets/scans?removed=true",
+    "/datasets?removed=true",
+    "/garbage",
     "/datasets/scans/diff?from=1&to=2",
     "/lineage?node=dataset:scans@1",
 )
@@ -87,6 +92,33 @@ def test_clear_and_cache_do_what_they_say(platform: Platform, trained: dict[str,
     page.get_by_role("button", name="Cache").first.click()
     page.get_by_role("button", name="Clear").first.wait_for()
     page.locator(".state.good").first.wait_for()
+
+
+def test_a_version_is_removed_in_a_dialog_and_restored(platform: Platform, scans: dict[str, Any], page: Page) -> None:
+    page.goto(f"{platform.urls['gateway']}/console/datasets/scans")
+    page.get_by_role("button", name="Remove", exact=True).and_(page.locator(":enabled")).click()
+    page.get_by_role("dialog").get_by_role("heading", name="Remove scans@1?").wait_for()
+    page.get_by_role("button", name="Keep it").click()
+    assert page.get_by_role("dialog").count() == 0
+    page.get_by_role("button", name="Remove", exact=True).and_(page.locator(":enabled")).click()
+    page.get_by_label("Why?").fill("a mistake")
+    page.get_by_role("button", name="Remove scans@1").click()
+    page.get_by_role("link", name="1", exact=True).wait_for(state="detached")
+    page.get_by_role("link", name="Show removed versions").click()
+    page.get_by_text("a mistake").wait_for()
+    page.get_by_role("button", name="Restore").click()
+    page.get_by_role("link", name="1", exact=True).wait_for()
+
+
+def test_a_part_is_cached_from_its_folder(platform: Platform, scans: dict[str, Any], page: Page) -> None:
+    page.goto(f"{platform.urls['gateway']}/console{VERSION}?prefix=photos/&view=list")
+    page.get_by_role("link", name="Cache folder").click()
+    assert page.get_by_label("Only what matches").input_value() == "/photos/"
+    page.get_by_role("button", name="Cache", exact=True).click()
+    row = page.get_by_role("row").filter(has_text="/photos/")
+    row.locator(".state.good").wait_for()
+    row.get_by_role("button", name="Clear").click()
+    row.wait_for(state="detached")
 
 
 def test_a_stranger_is_sent_to_the_sign_in_page(platform: Platform, page: Page) -> None:
