@@ -205,15 +205,16 @@ class WorkingCopy:
     async def plan(self, *, skip: Skip | None = None) -> tuple[dict[str, Any] | None, ManifestDiff, Plan]:
         """Return the head, how the folder differs from it, and what a sync would cost. Nothing is sent."""
         from millrace.datasets.builder import ManifestBuilder
+        from millrace.datasets.stored import stored_sizes
 
         head = await self._head()
         base = await self.manifest(head["version"]) if head else ManifestBuilder().build()
         pushed = await self._push(head, base if head else None, skip, dry_run=True)
-        objects = len(pushed.packs) + len(pushed.chunks)
-        manifest = len(pushed.manifest.to_bytes()) if pushed.changed else 0
+        about = stored_sizes(pushed.manifest) if pushed.changed else []
+        objects = len(pushed.packs) + len(pushed.chunks) + len(about)
         speed = rate(self.root)
-        size = pushed.uploaded_bytes + manifest
-        plan = Plan(size, objects + 1 if pushed.changed else 0, size / speed if speed else None)
+        size = pushed.uploaded_bytes + sum(about)
+        plan = Plan(size, objects, size / speed if speed else None)
         return head, base.diff(pushed.manifest), plan
 
     async def manifest(self, ref: str | int) -> Manifest:

@@ -23,6 +23,12 @@ async def save_manifest(store: ObjectStore, project: str, manifest: Manifest) ->
     return manifest.id
 
 
+def stored_sizes(manifest: Manifest) -> list[int]:
+    """Return the sizes in bytes of what `save_manifest` writes: the manifest, and the packs of its spare copy."""
+    data = manifest.to_bytes()
+    return [len(data), *(len(body) for _, body in spare_packs(manifest.id, data))]
+
+
 async def load_manifest(store: ObjectStore, project: str, manifest: str) -> Manifest:
     """Return a stored manifest, verified.
 

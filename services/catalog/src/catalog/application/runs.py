@@ -73,20 +73,7 @@ async def request_run(
     """Record a run and ask the trainer for it, in one transaction."""
     run_id = str(new_id())
     event = uow.emit(
-        TrainingRequested(
-            run=run_id,
-            dataset=version.dataset,
-            version=version.version,
-            commit=version.commit,
-            site=wish.site,
-            component=wish.component,
-            model=wish.model,
-            params=wish.params,
-            gpus=wish.gpus,
-            priority=wish.priority,
-            experiment=wish.experiment,
-            selected=Selected(mode=wish.mode, paths=wish.paths),
-        ),
+        _request(run_id, version, wish),
         project=version.project,
         subject=run_id,
         sequence=1,
@@ -122,6 +109,23 @@ async def request_run(
     detail = {"component": wish.component, "dataset": f"{version.dataset}@{version.version}", "site": wish.site}
     uow.audit(by, "run.request", f"run:{run_id}", version.project, detail)
     return run
+
+
+def _request(run_id: str, version: Version, wish: RunWish) -> TrainingRequested:
+    return TrainingRequested(
+        run=run_id,
+        dataset=version.dataset,
+        version=version.version,
+        commit=version.commit,
+        site=wish.site,
+        component=wish.component,
+        model=wish.model,
+        params=wish.params,
+        gpus=wish.gpus,
+        priority=wish.priority,
+        experiment=wish.experiment,
+        selected=Selected(mode=wish.mode, paths=wish.paths),
+    )
 
 
 async def start_run(version: Version, wish: RunWish, caller: Caller, *, uow: Unit, clock: Clock) -> Reply:
