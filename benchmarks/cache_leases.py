@@ -47,7 +47,7 @@ from millrace.datasets.commit import Commit
 from millrace.datasets.push import push
 from millrace.datasets.stored import save_commit
 from millrace.documents import connect
-from millrace.runtime import Runtime, listen
+from millrace.runtime import Runtime, listen, spare_the_collector
 from millrace.telemetry import configure_logs
 from millrace.testing.objects import InMemoryObjectStore
 from millrace_stack.ports import free_ports
@@ -148,6 +148,7 @@ def _serve(uri: str, folder: Path, port: int, token: str) -> None:
             httpx.AsyncClient(transport=transport, base_url="http://catalog"), own_token=token, clock=SystemClock()
         )
         app = web(Runtime("cache-manager"), asked, Cache(engine.world))
+        spare_the_collector()  # as `serve` does for a service
         (folder / "entry").write_text(entry.commit)
         config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, date_header=False)
         await uvicorn.Server(config).serve(sockets=[listen("127.0.0.1", port)])

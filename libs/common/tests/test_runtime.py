@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+
+import httpx
 
 from millrace.clock import SystemClock
 from millrace.errors import Unavailable
 from millrace.runtime import Reconciler, Runtime
+from millrace_stack.ports import free_ports
 
 
 async def until(condition: object, seconds: float = 5.0) -> None:
@@ -100,3 +104,35 @@ async def test_a_broken_task_restarts_and_a_hanging_check_is_a_reason() -> None:
         await until(lambda: runs == 2)
     runtime.add_check("mongo", hangs)
     assert "no answer" in (await runtime.reasons())["mongo"]
+
+
+SERVED = """
+import gc, sys
+from millrace.runtime import serve
+
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    body = str(gc.get_freeze_count()).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+serve(lambda: app, host="127.0.0.1", port=int(sys.argv[1]))
+"""
+
+
+async def test_a_served_process_spares_the_collector_what_its_start_made() -> None:
+    port = free_ports(1)[0]
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", SERVED, str(port))
+    try:
+        frozen = 0
+        async with asyncio.timeout(30), httpx.AsyncClient() as client:
+            while not frozen:
+                try:
+                    frozen = int((await client.get(f"http://127.0.0.1:{port}/")).text)
+                except httpx.TransportError:
+                    await asyncio.sleep(0.05)
+        assert frozen > 10_000
+    finally:
+        child.terminate()
+        assert await child.wait() == 0

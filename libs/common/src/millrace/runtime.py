@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import random
 import signal
 import socket
@@ -227,10 +228,16 @@ def serve(build: Callable[[], ASGIApp], *, host: str, port: int, max_grace: int 
 
     `build` is called inside the event loop.
     """
+
+    def built() -> ASGIApp:
+        app = build()
+        spare_the_collector()
+        return app
+
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
     config = uvicorn.Config(
-        build,
+        built,
         factory=True,
         log_config=None,
         access_log=False,
@@ -245,9 +252,19 @@ def serve(build: Callable[[], ASGIApp], *, host: str, port: int, max_grace: int 
         uvicorn.Server(config).run(sockets=[sock])
 
 
+def spare_the_collector() -> None:
+    """Tell the garbage collector that what lives now, modules above all, lives to the end.
+
+    Else every full collection walks over some hundred thousand objects that are never garbage, and whoever waits for
+    an answer meanwhile waits 80 to 100 ms longer.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def _end(_number: int, _frame: object) -> None:
     """End with 0: uvicorn handles SIGTERM itself, and raises it once more when everything has stopped."""
     raise SystemExit(0)
 
 
-__all__ = ["Check", "Kick", "Reconciler", "Runtime", "listen", "serve"]
+__all__ = ["Check", "Kick", "Reconciler", "Runtime", "listen", "serve", "spare_the_collector"]

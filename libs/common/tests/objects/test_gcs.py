@@ -23,7 +23,8 @@ from obstore.store import GCSStore
 from millrace.errors import Forbidden, Invalid, NotFound
 from millrace.objects import ObjectStore, probe
 from millrace.objects.gcs import GcsObjectStore
-from millrace.objects.gcs_signing import ServiceAccount, signed_url
+from millrace.objects.gcs_signing import ServiceAccount
+from millrace.objects.v4_signing import object_url, signed_url
 from millrace.testing.object_store_contract import ODD_KEYS, ObjectStoreContract
 
 pytestmark = pytest.mark.servers
@@ -71,7 +72,8 @@ def test_a_url_is_signed_as_obstore_signs_it(gcs_server: Any, key: str) -> None:
     theirs = obstore.sign(GCSStore("box", config={"service_account_key": plain(gcs_server.key)}), "GET", key, SOON)
     at = datetime.strptime(parse_qs(urlsplit(theirs).query)["X-Goog-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     account = ServiceAccount.of(gcs_server.key)
-    assert signed_url(account, "GET", "https://storage.googleapis.com/box", key=key, at=at, seconds=300) == theirs
+    url = object_url("https://storage.googleapis.com/box", key)
+    assert signed_url(account, "GET", url, at=at, seconds=300) == theirs
 
 
 def plain(key: str) -> str:

@@ -4,15 +4,22 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import obstore
 import pytest
+from obstore.store import S3Store
 
 from millrace.errors import DeadlineExceeded, Forbidden, Invalid, NotFound, Unavailable
 from millrace.objects.s3 import S3ObjectStore
+from millrace.objects.v4_signing import AccessKey, object_url, signed_url
 from millrace.testing.object_store_contract import ObjectStoreContract
+
+if TYPE_CHECKING:
+    from obstore.store import S3Config
 
 pytestmark = pytest.mark.servers
 
@@ -66,12 +73,28 @@ async def test_presigned_urls_work_and_put_does_not_overwrite(store: S3ObjectSto
     put = await store.presign("PUT", "p/signed key", expires=timedelta(minutes=5))
     assert put.headers == {"if-none-match": "*"}
     async with httpx.AsyncClient() as client:
+        assert (await client.put(put.url, content=b"zero")).status_code == 403  # the precondition is signed, too
         assert (await client.put(put.url, content=b"one", headers=put.headers)).status_code == 200
         assert (await client.put(put.url, content=b"two", headers=put.headers)).status_code == 412
         get = await store.presign("GET", "p/signed key", expires=timedelta(minutes=5))
         answer = await client.get(get.url, headers={"Range": "bytes=1-2"})
         assert (answer.status_code, answer.content) == (206, b"ne")
         assert (await client.put(get.url, content=b"three")).status_code == 403
+
+
+@pytest.mark.parametrize("key", ["p/signed key", "a/b-c_d~e", "deep/er/and/dee+per", "ä/=&?%"])
+def test_a_url_is_signed_as_obstore_signs_it(key: str) -> None:
+    config: S3Config = {
+        "endpoint": "https://s3.example.org",
+        "region": "eu-x",
+        "virtual_hosted_style_request": False,
+        "access_key_id": "AK",
+        "secret_access_key": "hush",
+    }
+    theirs: str = obstore.sign(S3Store("box", config=config), "GET", key, timedelta(minutes=5))
+    at = datetime.strptime(parse_qs(urlsplit(theirs).query)["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    url = object_url("https://s3.example.org/box", key)
+    assert signed_url(AccessKey("AK", "hush", "eu-x"), "GET", url, at=at, seconds=300) == theirs
 
 
 async def test_ensure_bucket_may_be_called_by_many(s3_server: Any, s3_bucket: str) -> None:

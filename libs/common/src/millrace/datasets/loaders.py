@@ -13,23 +13,37 @@ from millrace.datasets.sample_order import Position
 if TYPE_CHECKING:
     from millrace.datasets.readers import Dataset
 
+HANDED_OVER = 2 * 1024 * 1024
+"""Bytes that Python gives to TensorFlow at once, at least: the call costs more than a batch of small samples."""
+
 
 def as_tf_data(dataset: Dataset, batch: int, *, unbatch: bool = True, **options: Any) -> Any:
     """Return a `tf.data.Dataset` of (path, bytes) as scalar strings, or as vectors where `unbatch` is False.
 
-    Python hands over whole batches; single samples are cut apart inside TensorFlow.
+    Python hands over whole batches, several where samples are small; TensorFlow cuts them apart.
     """
     import tensorflow as tf  # noqa: PLC0415 - only who asks for it pays for it
 
     names = np.array([path.encode() for path in dataset.paths], dtype=object)
+    at_once = batch * _batches_at_once(dataset, batch)
 
     def generate() -> Iterator[tuple[Any, Any]]:
-        for rows, contents in dataset.batches(batch, **options):
+        for rows, contents in dataset.batches(at_once, **options):
             yield names[rows], np.array(contents, dtype=object)
 
     strings = tf.TensorSpec(shape=(None,), dtype=tf.string)
     found = tf.data.Dataset.from_generator(generate, output_signature=(strings, strings)).prefetch(2)
-    return found.unbatch() if unbatch else found
+    if unbatch:
+        return found.unbatch()
+    return found if at_once == batch else found.rebatch(batch)
+
+
+def _batches_at_once(dataset: Dataset, batch: int) -> int:
+    """Return how many batches together have about `HANDED_OVER` bytes; one where that is not known."""
+    if batch < 1 or dataset.manifest is None or not len(dataset):
+        return 1
+    mean = max(1, dataset.manifest.bytes // len(dataset))
+    return max(1, HANDED_OVER // (batch * mean))
 
 
 def as_torch(dataset: Dataset, *, batch: int = 256, **options: Any) -> Any:

@@ -16,9 +16,10 @@ from obstore.store import GCSStore
 from millrace.clock import Clock, SystemClock
 from millrace.errors import Forbidden, Invalid, Unavailable
 from millrace.objects import wire
-from millrace.objects.gcs_signing import ServiceAccount, signed_url
+from millrace.objects.gcs_signing import ServiceAccount
 from millrace.objects.obstore_base import THREADS, ObstoreLake, Patience
 from millrace.objects.port import Method
+from millrace.objects.v4_signing import object_url, signed_url
 
 ENDPOINT = "https://storage.googleapis.com"
 
@@ -102,12 +103,5 @@ class GcsObjectStore(ObstoreLake):
         endpoint = self.endpoint if inside else self._public
         headers = self.put_headers if method == "PUT" else {}
         seconds = max(1, int(expires.total_seconds()))
-        return signed_url(
-            self._account,
-            method,
-            f"{endpoint}/{self.bucket}",
-            key=key,
-            headers=headers,
-            at=self._clock.now(),
-            seconds=seconds,
-        )
+        url = object_url(f"{endpoint}/{self.bucket}", key)
+        return signed_url(self._account, method, url, headers=headers, at=self._clock.now(), seconds=seconds)

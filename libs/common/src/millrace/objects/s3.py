@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import obstore
 from obstore.store import S3Store
 
+from millrace.clock import Clock, SystemClock
 from millrace.objects import bucket as buckets
 from millrace.objects.obstore_base import THREADS, ObstoreLake, Patience
 from millrace.objects.port import Method
+from millrace.objects.v4_signing import AccessKey, object_url, signed_url
 
 
 class S3ObjectStore(ObstoreLake):
@@ -35,15 +36,15 @@ class S3ObjectStore(ObstoreLake):
         deadline: float = 120.0,
         retries: int = 5,
         threads: int = THREADS,
+        clock: Clock | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.region = region
-        self._keys = (access_key, secret_key)
+        self._public = public_endpoint or endpoint
+        self._key = AccessKey(access_key, secret_key, region)
         self._patience = Patience(timeout, deadline, retries)
-        store = self._connect(endpoint, bucket)
-        self._signer = self._connect(public_endpoint, bucket) if public_endpoint else store
-        self._inside = store
-        super().__init__(store, bucket, patience=self._patience, threads=threads)
+        self._clock = clock or SystemClock()
+        super().__init__(self._connect(endpoint, bucket), bucket, patience=self._patience, threads=threads)
 
     def _connect(self, endpoint: str, bucket: str) -> S3Store:
         return S3Store(
@@ -51,8 +52,8 @@ class S3ObjectStore(ObstoreLake):
             config={
                 "endpoint": endpoint,
                 "region": self.region,
-                "access_key_id": self._keys[0],
-                "secret_access_key": self._keys[1],
+                "access_key_id": self._key.access_key,
+                "secret_access_key": self._key.secret_key,
                 "unsigned_payload": True,
                 "virtual_hosted_style_request": False,
             },
@@ -61,7 +62,11 @@ class S3ObjectStore(ObstoreLake):
         )
 
     def _make_bucket(self) -> None:
-        buckets.ensure(self.endpoint, self.bucket, self.region, *self._keys)
+        buckets.ensure(self.endpoint, self.bucket, self.region, self._key.access_key, self._key.secret_key)
 
     def _sign(self, method: Method, key: str, expires: timedelta, *, inside: bool = False) -> str:
-        return obstore.sign(self._inside if inside else self._signer, method, key, expires)
+        endpoint = (self.endpoint if inside else self._public).rstrip("/")
+        headers = self.put_headers if method == "PUT" else {}
+        seconds = max(1, int(expires.total_seconds()))
+        url = object_url(f"{endpoint}/{self.bucket}", key)
+        return signed_url(self._key, method, url, headers=headers, at=self._clock.now(), seconds=seconds)
