@@ -10,7 +10,6 @@ from datetime import timedelta
 from obstore.store import S3Store
 
 from millrace.clock import Clock, SystemClock
-from millrace.objects import bucket as buckets
 from millrace.objects.obstore_base import THREADS, ObstoreLake, Patience
 from millrace.objects.port import Method
 from millrace.objects.v4_signing import AccessKey, object_url, signed_url
@@ -62,6 +61,8 @@ class S3ObjectStore(ObstoreLake):
         )
 
     def _make_bucket(self) -> None:
+        from millrace.objects import bucket as buckets  # noqa: PLC0415 - the minio SDK takes 0.1 s, and few make a bucket
+
         buckets.ensure(self.endpoint, self.bucket, self.region, self._key.access_key, self._key.secret_key)
 
     def _sign(self, method: Method, key: str, expires: timedelta, *, inside: bool = False) -> str:
