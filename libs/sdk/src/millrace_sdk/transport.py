@@ -7,16 +7,25 @@ a third, because urllib3 hands the socket the caller's own buffer and reads a wh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+import socket
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from weakref import WeakSet
 
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import NewConnectionError
 
 from millrace.errors import DeadlineExceeded, Unavailable
 
 ATTEMPTS = 5
 CONNECT_SECONDS = 5.0
+PIECE = 1024 * 1024
+"""Bytes of a body that are sent at once: each piece may take as long as an answer may, however slow the line."""
+
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -39,11 +48,14 @@ class Transport:
             retries=False,
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=timeout),
         )
+        self._connections = _Connections(timeout)
+        self._http.pool_classes_by_scheme = self._connections.pools()
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="lake")
 
     def close(self) -> None:
-        """Close the connections and let go of the threads."""
+        """Break the connections and let go of the threads: a process that ends waits for no upload under way."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._connections.break_all()
         self._http.clear()
 
     async def send(
@@ -72,6 +84,66 @@ class Transport:
         raise AssertionError("unreachable")
 
     def _once(self, method: str, url: str, body: bytes | memoryview | None, headers: dict[str, str]) -> Answer:
-        # http.client sends any buffer without copying it; urllib3's types only know the commoner ones.
-        response = self._http.request(method, url, body=body, headers=headers, redirect=False)  # type: ignore[arg-type]
+        if body is None:
+            response = self._http.request(method, url, headers=headers, redirect=False)
+        else:
+            view = memoryview(body).cast("B")
+            headers = {**headers, "content-length": str(len(view))}
+            # http.client sends any buffer as it is; urllib3's types only know bytes and text
+            response = self._http.request(method, url, body=_pieces(view), headers=headers, redirect=False)  # type: ignore[arg-type]
         return Answer(response.status, response.headers, response.data)
+
+
+def _pieces(body: memoryview) -> Iterator[memoryview]:
+    """Yield a body piece by piece, without copying it."""
+    for start in range(0, len(body), PIECE):
+        yield body[start : start + PIECE]
+
+
+class _Connections:
+    """What is open now, so that it can be broken from another thread than the one that waits for it."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._open: WeakSet[HTTPConnection] = WeakSet()
+        self._over = False
+
+    def keep(self, connection: HTTPConnection) -> None:
+        """Remember a connection just opened; nothing is sent over one that comes too late.
+
+        urllib3 would give it for each `send` no more than what it gave it for connecting.
+        """
+        self._open.add(connection)
+        connection.sock.settimeout(self._timeout)
+        if self._over:
+            connection.close()
+            raise NewConnectionError(connection, "the transport is closed")
+
+    def break_all(self) -> None:
+        """End every exchange that is under way."""
+        self._over = True
+        for connection in list(self._open):
+            with contextlib.suppress(OSError, AttributeError):  # closed meanwhile
+                connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def pools(self) -> dict[str, type[HTTPConnectionPool]]:
+        """Return urllib3's pools by scheme, whose connections are kept here."""
+        keep = self.keep
+
+        class Plain(HTTPConnection):
+            def connect(self) -> None:
+                super().connect()
+                keep(self)
+
+        class Secure(HTTPSConnection):
+            def connect(self) -> None:
+                super().connect()
+                keep(self)
+
+        class PlainPool(HTTPConnectionPool):
+            ConnectionCls = Plain
+
+        class SecurePool(HTTPSConnectionPool):
+            ConnectionCls = Secure
+
+        return {"http": PlainPool, "https": SecurePool}
