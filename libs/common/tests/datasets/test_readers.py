@@ -167,8 +167,19 @@ def test_tensorflow_reads_the_same_samples(dataset: Dataset) -> None:
     assert mixed == FILES
 
 
-def test_workers_of_a_torch_loader_share_the_shard(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyTorch is no dependency: its two names stand in here."""
+@pytest.mark.parametrize("workers", [1, 3, 7])
+def test_readers_that_take_turns_see_the_batches_of_one(dataset: Dataset, workers: int) -> None:
+    alone = list(dataset.batches(8, at=Position(5, 1, 3), shard=(1, 2)))
+    theirs = [dataset.batches(8, at=Position(5, 1, 3), shard=(1, 2), turn=(it, workers)) for it in range(workers)]
+    assert [len(batches) for batches in theirs] == [len(alone[it::workers]) for it in range(workers)]
+    seen = [list(batches) for batches in theirs]
+    assert [seen[number % workers][number // workers] for number in range(len(alone))] == alone
+    with pytest.raises(Invalid):
+        dataset.batches(8, turn=(2, 2))
+
+
+def test_workers_of_a_torch_loader_take_batches_in_turn(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's two names stand in here; the real one is tried in tests/integrations."""
     worker: list[SimpleNamespace | None] = [None]
     stand_in = ModuleType("torch.utils.data")
     stand_in.IterableDataset = object  # type: ignore[attr-defined]
@@ -176,12 +187,8 @@ def test_workers_of_a_torch_loader_share_the_shard(dataset: Dataset, monkeypatch
     monkeypatch.setitem(sys.modules, "torch.utils.data", stand_in)
     samples = dataset.as_torch(at=Position(2), batch=8, shard=(1, 2))
     alone = list(samples)
-    assert {path for path, _ in alone} < set(PATHS)
-    shared = []
-    for number in range(3):
-        worker[0] = SimpleNamespace(id=number, num_workers=3)
-        shared += list(samples)
-    assert sorted(shared) == sorted(alone)
+    worker[0] = SimpleNamespace(id=1, num_workers=2)
+    assert list(samples) == alone[8:16] + alone[24:]
     worker[0] = None
     other = list(dataset.as_torch(at=Position(2), shard=(0, 2)))
     assert sorted(path for path, _ in alone + other) == PATHS

@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 class Batches:
     """Iterates over an epoch from a position on; see `Dataset.batches`."""
 
-    def __init__(self, dataset: Dataset, size: int, at: Position, window: int | None, shard: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        size: int,
+        at: Position,
+        window: int | None,
+        shard: tuple[int, int],
+        *,
+        turn: tuple[int, int],
+    ) -> None:
         if size < 1:
             raise Invalid("a batch has at least one sample")
         if not 0 <= at.position <= len(dataset):
@@ -29,7 +38,8 @@ class Batches:
         first = at.position + (part - at.position) % parts
         self._places = np.arange(first, len(dataset), parts)
         self._rows = order[self._places]
-        self._next = 0
+        mine, turns = check_shard(turn)
+        self._next, self._skip = mine * size, (turns - 1) * size
 
     def __iter__(self) -> Batches:
         return self
@@ -38,16 +48,18 @@ class Batches:
         rows = self._rows[self._next : self._next + self._size].tolist()
         if not rows:
             raise StopIteration
-        self._next += len(rows)
+        last = self._next + len(rows) - 1
+        self._next = last + 1 + self._skip
         contents = self._dataset.read_many(rows)
-        reached = int(self._places[self._next - 1]) + 1
+        reached = int(self._places[last]) + 1
         self.position = Position(self.position.seed, self.position.epoch, reached)
         return rows, contents
 
     def __len__(self) -> int:
         """Return the number of batches that are left."""
-        left = len(self._rows) - self._next
-        return (left + self._size - 1) // self._size
+        left = max(0, len(self._rows) - self._next)
+        step = self._size + self._skip
+        return (left + step - 1) // step
 
 
 def check_shard(shard: tuple[int, int]) -> tuple[int, int]:

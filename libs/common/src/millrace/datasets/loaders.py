@@ -47,15 +47,18 @@ def _batches_at_once(dataset: Dataset, batch: int) -> int:
 
 
 def as_torch(dataset: Dataset, *, batch: int = 256, **options: Any) -> Any:
-    """Return an `IterableDataset` of (path, bytes). The workers of a `DataLoader` share the shard between them."""
+    """Return an `IterableDataset` of (path, bytes).
+
+    The workers of a `DataLoader` take whole batches in turn, which is how the loader asks them: with `batch_size=batch`
+    it gives the same batches in the same order for any number of workers.
+    """
     from torch.utils.data import IterableDataset, get_worker_info  # noqa: PLC0415 - as above
 
     class Samples(IterableDataset):  # type: ignore[misc]
         def __iter__(self) -> Iterator[tuple[str, bytes]]:
-            part, parts = options.get("shard", (0, 1))
-            if (worker := get_worker_info()) is not None:
-                part, parts = part + parts * worker.id, parts * worker.num_workers
-            for rows, contents in dataset.batches(batch, **{**options, "shard": (part, parts)}):
+            worker = get_worker_info()
+            turn = (0, 1) if worker is None else (worker.id, worker.num_workers)
+            for rows, contents in dataset.batches(batch, turn=turn, **options):
                 yield from zip((dataset.paths[row] for row in rows), contents, strict=True)
 
     return Samples()

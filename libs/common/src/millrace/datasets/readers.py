@@ -160,16 +160,18 @@ class Dataset:
         at: Position | None = None,
         window: int | None = None,
         shard: tuple[int, int] = (0, 1),
+        turn: tuple[int, int] = (0, 1),
     ) -> Batches:
         """Return an iterator over (positions, bytes of each) of at most `size` samples, from `at` to the epoch's end.
 
         Shard (i, n) takes each n-th sample of the one order, beginning with the i-th, so that n readers together see
-        every file once. The iterator's `position` is where to go on.
+        every file once. Turn (i, n) takes each n-th batch of the shard, so that n readers together see its batches as
+        one reader would. The iterator's `position` is where to go on; with turns, only the one behind the last is.
 
         Raises:
-            Invalid: the shard is not (i, n) with 0 <= i < n, or the size is not positive.
+            Invalid: shard or turn is not (i, n) with 0 <= i < n, or the size is not positive.
         """
-        return Batches(self, size, at or Position(), window, shard)
+        return Batches(self, size, at or Position(), window, shard, turn=turn)
 
     def samples(
         self,
@@ -190,7 +192,11 @@ class Dataset:
         return loaders.as_tf_data(self, batch, **options)
 
     def as_torch(self, **options: Any) -> Any:
-        """Return a `torch.utils.data.IterableDataset` of (path, bytes) that shards over workers. Needs PyTorch."""
+        """Return a `torch.utils.data.IterableDataset` of (path, bytes). Needs PyTorch.
+
+        A `DataLoader` with `batch_size=batch` (256 by default) gives the same batches in the same order, however many
+        workers it has.
+        """
         return loaders.as_torch(self, **options)
 
     def as_webdataset(self, **options: Any) -> Iterator[dict[str, Any]]:
