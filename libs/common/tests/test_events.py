@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from millrace import events
 from millrace.clock import SystemClock
 from millrace.errors import Invalid
 from millrace.events import (
@@ -255,3 +256,10 @@ def test_what_is_selected_travels() -> None:
     data = CacheRequested(site="nfs-a", dataset="d", version=1, commit="0" * 64, selected=selected)
     event = build(data, source="/millrace/x", subject="s", project="default", sequence=1, clock=SystemClock())
     assert decode(encode(event)).data.selected == selected
+
+
+def test_the_package_gives_what_it_names_and_nothing_else() -> None:
+    assert {name for name in events.__all__ if not hasattr(events, name)} == set()
+    assert events.Event is events.envelope.Event  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="no attribute 'import_nothing'"):
+        events.import_nothing  # noqa: B018 - asking is the test

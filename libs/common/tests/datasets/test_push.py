@@ -4,6 +4,8 @@ import asyncio
 import os
 import random
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -362,3 +364,11 @@ async def test_places_are_found_again_from_packs_alone(lake: ObjectStore, tree: 
     assert await contents(lake, rebuilt) == FILES
     assert await rebuild_index(lake, PROJECT, result.packs) == index
     assert (digest(b"aaaa"), 4) in index
+
+
+def test_a_push_starts_without_what_only_services_need() -> None:
+    asked = "import sys, millrace.datasets.push, millrace.objects.s3; print(*sys.modules)"
+    modules = set(
+        subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True).stdout.split()
+    )
+    assert not modules & {"millrace.events.registry", "millrace.events.envelope", "minio", "nats", "pymongo", "fastapi"}
