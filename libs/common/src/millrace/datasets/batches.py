@@ -38,6 +38,7 @@ class Batches:
         rows = self._rows[self._next : self._next + self._size].tolist()
         if not rows:
             raise StopIteration
+        self._dataset.expect(self._rows[self._next :])
         self._next += len(rows)
         contents = self._dataset.read_many(rows)
         reached = int(self._places[self._next - 1]) + 1
