@@ -178,6 +178,7 @@ def test_another_owner_goes_on_and_fetches_nothing_twice(lake: tuple[GatedStore,
     samples = dataset.samples(seed=2, window=2, read_ahead=4)
     begun = [next(samples) for _ in range(10)]
     landed = {path.name for path in (first.shelf / "packs").iterdir()}
+    shown = (first.shelf / "manifest").stat().st_ino
     # The first owner is gone: its staging folder is removed, and nothing of it is fetched any more.
     shutil.rmtree(first.staging)
     store.got.clear()
@@ -186,6 +187,7 @@ def test_another_owner_goes_on_and_fetches_nothing_twice(lake: tuple[GatedStore,
     assert begun + list(samples) == expected
     second.end()
     dataset.close()
+    assert (second.final / "manifest").stat().st_ino == shown  # nothing lies there twice
     assert second.result.resumed_bytes >= sum(ref.size for ref in manifest.packs if ref.id in landed)
     assert second.result.fetched_bytes >= second.result.resumed_bytes
 

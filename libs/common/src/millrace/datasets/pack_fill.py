@@ -178,7 +178,9 @@ class _PackFill:
         return item.kind != MANIFEST and (self.only is None or item.path in self.only)
 
     async def _manifest(self) -> None:
-        await to_the_end(self._write, self.staging / MANIFEST, self.manifest.to_bytes())
+        data = self.manifest.to_bytes()
+        if await to_the_end(self._lent, PackedFile(MANIFEST, self.manifest.id, len(data))) is None:
+            await to_the_end(self._write, self.staging / MANIFEST, data)
         if self.shelf is not None:
             await to_the_end(self.shelf.show, self.staging, MANIFEST)
             await self.shelf.opened()
@@ -207,12 +209,10 @@ class _PackFill:
         if target.is_file() and not target.is_symlink() and (size := self._checked(target, item)) is not None:
             self.kept += 1
             return size
-        if self.shelf is not None and self.shelf.lend(item.path, target):
-            if (size := self._checked(target, item)) is not None:
-                self.fetched += size
-                self.resumed += size
-                return size
-            self.shelf.drop(item.path)
+        if (size := self._lent(item)) is not None:
+            self.fetched += size
+            self.resumed += size
+            return size
         if self.ancestor is None:
             return None
         try:
@@ -222,6 +222,16 @@ class _PackFill:
         size = target.stat().st_size
         self.linked += 1
         self.linked_bytes += size
+        return size
+
+    def _lent(self, item: PackedFile) -> int | None:
+        """Return the size of what an earlier fill left on the shelf, if it is good; what is not is dropped."""
+        target = self.staging / item.path
+        if self.shelf is None or not self.shelf.lend(item.path, target):
+            return None
+        size = self._checked(target, item)
+        if size is None:
+            self.shelf.drop(item.path)
         return size
 
     def _checked(self, target: Path, item: PackedFile) -> int | None:
