@@ -61,6 +61,9 @@ class Told:
             self.store.room.release(self.step)
         return self.standing
 
+    def close(self) -> None:
+        self.closed = True
+
 
 @pytest.fixture
 def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[GatedStore, Manifest]:

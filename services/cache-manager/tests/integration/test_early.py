@@ -75,6 +75,9 @@ class Run:
                     return Standing("failed", error.message)
                 return Standing("there" if answer["early"] is None else "coming", answer["reason"])
 
+            def close(self) -> None:
+                return
+
         return Asked()
 
     def dataset(self) -> Dataset:

@@ -148,6 +148,7 @@ class _Parts:
             transact=self.transact,
             store=self.store,
             catalog=self.catalog,
+            cache=self.cache,
             processes=GroupProcesses(clock, deadline=settings.deadline_seconds, limits=settings.limits),
             switchboard=self.switchboard,
             folders=FilesystemFolders(settings.work_folder.absolute()),

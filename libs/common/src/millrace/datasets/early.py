@@ -135,8 +135,9 @@ class EarlySource(PackSource):
         super().close()
 
     def close(self) -> None:
-        """Close the packs, and the fallback."""
+        """Close the packs and the fallback, and let go of whoever fills."""
         self.close_packs()
+        self._waiter.close()
         if self._fallback is not None:
             self._fallback.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,9 @@ class Filling(Protocol):
             MillraceError: nobody answers.
         """
 
+    def close(self) -> None:
+        """Let go of what is held."""
+
 
 class Waiter:
     """Waits for files of a copy, telling whoever fills it what is needed. Adds up how long."""
@@ -77,6 +81,13 @@ class Waiter:
         else:
             self._waited = 0.0
         return self._standing
+
+    def close(self) -> None:
+        """Say for how long was waited since the last call, and let go of whoever fills."""
+        if self._waited:
+            with contextlib.suppress(MillraceError):
+                self.tell(())
+        self._filling.close()
 
     def wait(self, look: Callable[[], T | None], names: Callable[[], Sequence[str]], what: str) -> T:
         """Return what `look` finds, as soon as it finds something.

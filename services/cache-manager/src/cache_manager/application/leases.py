@@ -83,6 +83,8 @@ async def acquire_lease(cmd: AcquireLease, *, world: World) -> dict[str, Any]:
         "token": grant.token,
         "hit": grant.hit,
         "entry": entry.id,
+        "dataset": entry.dataset,
+        "commit": entry.commit,
         "files": entry.files,
         "bytes": entry.bytes,
         "tree_root": entry.tree_root,
