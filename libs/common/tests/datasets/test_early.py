@@ -157,6 +157,18 @@ def test_what_is_needed_next_is_fetched_next(lake: tuple[GatedStore, Manifest], 
     assert store.got == [began, *(name for name in names if name != began)]
 
 
+def test_what_is_read_by_path_is_asked_for_whole(lake: tuple[GatedStore, Manifest], tmp_path: Path) -> None:
+    fill = Fill(*lake, tmp_path / "site").start()
+    told = Told(fill.turns, lake[0])
+    with opened(fill, told) as dataset:
+        rows = [60, 30, 1, 45]
+        packs = [dataset._manifest.packs[pack].id for pack in dataset._groups[rows].tolist()]
+        assert len(dataset.read_many(rows)) == 4
+    fill.end()
+    assert told.said[0][0] == [name for name in packs if name in told.said[0][0]]
+    assert len(told.said[0][0]) >= 3
+
+
 def test_a_reader_goes_on_where_the_copy_is_published(lake: tuple[GatedStore, Manifest], tmp_path: Path) -> None:
     fill = Fill(*lake, tmp_path / "site").start()
     told = Told(fill.turns, lake[0])
@@ -276,6 +288,7 @@ def test_loaders_see_the_same(lake: tuple[GatedStore, Manifest], tmp_path: Path)
     fill.end()
 
 
+@pytest.mark.timeout(300)
 def test_tensorflow_reads_early(lake: tuple[GatedStore, Manifest], tmp_path: Path) -> None:
     pytest.importorskip("tensorflow")
     with ready_copy(lake, tmp_path / "whole") as whole:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -82,6 +83,17 @@ async def test_a_fill_that_fails_fails_the_training_with_its_reason(lab: Any, co
         job = await lab.until(run, State.FAILED, seconds=60)
     assert job.exit_code == 1
     assert "the lake lost pack 7" in job.reason
+
+
+async def test_who_begins_early_does_not_wait_for_the_next_poll(lab: Any, copy: Path) -> None:
+    lab.neighbours.ready = False
+    async with lab.trainer(components={"reads": (sys.executable, str(READS))}, poll_seconds=600.0):
+        run = await lab.request("reads", **PACKS)
+        async with asyncio.timeout(20):
+            while (await lab.job(run)).reason != "it is FETCHING":
+                await asyncio.sleep(0.02)
+        lab.neighbours.ready = True
+        await lab.until(run, State.COMPLETED, seconds=60)
 
 
 async def test_only_packs_are_asked_for_early(lab: Any, copy: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ class EarlySource(PackSource):
         self._places: tuple[Path, ...] = (shelf, final)
         self._waiter, self._fallback = waiter, fallback
         self._ahead: Any = np.zeros(0, dtype=np.int64)
+        self._reading = self._ahead
         self._seen: set[str] = set()
 
     def expect(self, rows: Any) -> None:
@@ -54,6 +56,7 @@ class EarlySource(PackSource):
 
     def read_rows(self, rows: Sequence[int]) -> list[bytes]:
         """Return the files' bytes in the order asked, as soon as all are there."""
+        self._reading = np.asarray(rows, dtype=np.int64)
         try:
             return self._read(rows)
         except OSError as error:
@@ -74,6 +77,7 @@ class EarlySource(PackSource):
 
     def read_range(self, row: int, start: int, length: int) -> bytes:
         """Return a part of one file."""
+        self._reading = np.array([row], dtype=np.int64)
         if self._fallback is not None and not self._is_here(row):
             return self._fallback.read_range(row, start, length)
         return super().read_range(row, start, length)
@@ -104,10 +108,10 @@ class EarlySource(PackSource):
     def _needed(self, missing: str | None = None) -> list[str]:
         """Return the names of what the next samples need and has not come, in their order; `missing` is among them."""
         wanted: list[str] = []
-        for kind, name in self._objects(self._ahead[:LOOK_AHEAD]):
+        for kind, name in chain(self._objects(self._reading), self._objects(self._ahead[:LOOK_AHEAD])):
             if len(wanted) == MOST_WANTED:
                 break
-            if not self._has(kind, name):
+            if name not in wanted and not self._has(kind, name):
                 wanted.append(name)
         return wanted if missing is None or missing in wanted else [missing, *wanted[: MOST_WANTED - 1]]
 
