@@ -4,8 +4,8 @@
 
 One site, one version, packs. Each run begins with an empty site and fetches all of it; runs that begin early and runs
 that wait take turns (A-B-B-A). The component (`early_step.py`) reads one epoch, shuffled within a window of packs, in
-batches of 32 files. The lake is on the same machine: what is fetched in seconds here takes minutes elsewhere, and
-the time that early start takes does not grow with it.
+batches of 32 files. Lake and site are on the same machine, and the whole copy takes seconds: the larger a version and
+the slower the lake, the more there is to gain.
 """
 
 from __future__ import annotations
