@@ -97,12 +97,12 @@ def test_a_part_of_a_version_and_its_packs_are_cached_and_read_by_runs(platform:
     assert "c/" in nothing.stderr
     assert run(platform, "cache", "add", name, "--site", "nfs-a", "--path", "!a").returncode == 2
 
-    start = ("runs", "start", "-d", name, "-c", "noop", "-s", "nfs-a", "--packs", "--path", "a/", "--gpus", "0")
+    start = ("runs", "start", "-d", name, "-c", "noop", "-s", "nfs-a", "--early", "--path", "a/", "--gpus", "0")
     started = _json(platform, *start)
     done = platform.event("training.completed", lambda data: data["run"] == started["run"], 120)
     assert done
     shown = platform.get(f"/v1/runs/{started['run']}")
-    assert (shown["mode"], shown["paths"]) == ("packs", ["a/"])
+    assert (shown["mode"], shown["paths"], shown["early"]) == ("packs", ["a/"], True)
     with Dataset.open_packs(shown["path"]) as dataset:
         assert list(dataset.paths) == [f"a/{number}.txt" for number in range(5)]
 

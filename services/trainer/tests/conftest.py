@@ -73,12 +73,17 @@ class Neighbours:
     registrations: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     refuse: str | None = None
+    early: str | None = None
+    fill_failed: str = ""
+    wishes: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    on_wish: Callable[[list[str]], None] | None = None
 
     def app(self) -> Starlette:
         return Starlette(
             routes=[
                 Route("/v1/cache/leases", self.acquire, methods=["POST"]),
                 Route("/v1/cache/leases/{lease}", self.lease, methods=["PUT", "DELETE"]),
+                Route("/v1/cache/leases/{lease}/wanted", self.wanted, methods=["POST"]),
                 Route("/v1/runs/{run}/{kind}", self.report, methods=["POST"]),
                 Route("/v1/models/{model}/versions", self.register, methods=["POST"]),
             ]
@@ -90,7 +95,17 @@ class Neighbours:
             return JSONResponse({"detail": "it is FETCHING", "code": "entry-not-ready"}, status_code=409)
         lease = f"lease-{body['run']}"
         self.leases[lease] = body["run"]
-        return JSONResponse({"lease": lease, "path": self.data, "token": 1, "hit": True})
+        early = self.early if body.get("early") else None
+        return JSONResponse({"lease": lease, "path": self.data, "token": 1, "hit": early is None, "early": early})
+
+    async def wanted(self, request: Request) -> Response:
+        lease, body = request.path_params["lease"], await request.json()
+        if lease not in self.leases or self.fill_failed:
+            return JSONResponse({"detail": f"the lease is gone: {self.fill_failed}"}, status_code=409)
+        self.wishes.append((lease, body))
+        if self.on_wish is not None:
+            self.on_wish(body["names"])
+        return JSONResponse({"early": self.early, "reason": "fetching"})
 
     async def lease(self, request: Request) -> Response:
         lease = request.path_params["lease"]

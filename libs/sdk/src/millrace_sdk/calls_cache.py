@@ -79,6 +79,45 @@ class CacheCalls(Caller[R]):
         body = {"path": path, "site": site, "dataset": dataset, "version": version}
         return self.do(Call("POST", path_of("cache", "adoptions"), body=body))
 
+    def lease(
+        self,
+        run: str,
+        site: str,
+        dataset: str,
+        commit: str,
+        *,
+        mode: str = "tree",
+        paths: Sequence[str] = (),
+        early: bool = False,
+    ) -> R:
+        """Take a run's lease on a copy, or replace it; `early`: packs may be read while others are still fetched.
+
+        It ends after a minute and a half unless it is renewed. Its answer is what `Dataset.open_lease` takes.
+        """
+        body: dict[str, Any] = {"run": run, "site": site, "dataset": dataset, "commit": commit}
+        if mode != "tree" or paths:
+            body |= {"mode": mode, "paths": list(paths)}
+        if early:
+            body["early"] = True
+        return self.do(Call("POST", path_of("cache", "leases"), body=body))
+
+    def look_at_lease(self, lease: str) -> R:
+        """Return where a lease's copy lies now, and how far it is."""
+        return self.do(Call("GET", path_of("cache", "leases", lease)))
+
+    def renew_lease(self, lease: str) -> R:
+        """Renew a lease."""
+        return self.do(Call("PUT", path_of("cache", "leases", lease)))
+
+    def release_lease(self, lease: str) -> R:
+        """End a lease."""
+        return self.do(Call("DELETE", path_of("cache", "leases", lease)))
+
+    def want_packs(self, lease: str, names: Sequence[str], *, reader: int = 0, waited_seconds: float = 0.0) -> R:
+        """Say which packs a reader of an early lease needs next (16 at most); return as `look_at_lease` does."""
+        body = {"names": list(names), "reader": reader, "waited_seconds": waited_seconds}
+        return self.do(Call("POST", path_of("cache", "leases", lease, "wanted"), body=body))
+
     def clear(self, entry: str) -> R:
         """Clear a version from a site."""
         return self.do(Call("DELETE", path_of("cache", "entries", entry)))

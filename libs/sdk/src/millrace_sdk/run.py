@@ -17,7 +17,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ TIMEOUT_SECONDS = 600.0
 """How long a report may take, in seconds: an agent under load links a checkpoint of any size before it answers."""
 
 MAX_ANSWER_BYTES = 1024 * 1024
-_INPUT = "MILLRACE_INPUT_"
+INPUT = "MILLRACE_INPUT_"
 
 
 class ReportRefused(Exception):
@@ -81,6 +81,22 @@ class Run:
     def result(self, values: Mapping[str, Any]) -> None:
         """Say what came of the run; its numbers are kept as the run's metrics."""
         self._report({"op": "result", "values": dict(values)})
+
+    def want(self, names: Sequence[str], *, reader: int = 0, waited: float = 0.0) -> dict[str, Any]:
+        """Say which packs of an input that is still being filled are needed next; return how it stands.
+
+        `waited`: seconds since the last call in which nothing could be read. By hand there is nobody to tell.
+
+        Raises:
+            ReportRefused: the agent does not answer, or not well.
+        """
+        if self._address is None:
+            return {"standing": "coming", "reason": "no agent is there"}
+        said = {"op": "wanted", "names": list(names), "reader": reader, "waited": waited}
+        answer = self._ask(json.dumps(said).encode() + b"\n")
+        if answer.get("ok") is not True:
+            raise ReportRefused(str(answer.get("error", "the agent did not say why")))
+        return answer
 
     def _report(self, message: dict[str, Any]) -> None:
         if self._address is None:
@@ -144,7 +160,7 @@ def current(environ: Mapping[str, str] | None = None) -> Run:
         directory=directory,
         params=json.loads(params.read_text(encoding="utf-8")) if params.is_file() else {},
         inputs={
-            name.removeprefix(_INPUT).lower(): Path(value) for name, value in environ.items() if name.startswith(_INPUT)
+            name.removeprefix(INPUT).lower(): Path(value) for name, value in environ.items() if name.startswith(INPUT)
         },
         checkpoint=checkpoint if checkpoint.is_dir() else None,
         _address=environ.get("MILLRACE_SOCKET"),

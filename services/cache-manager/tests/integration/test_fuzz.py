@@ -1,5 +1,7 @@
 """Requests, clears, leases, kills and a full disk in any order: never over capacity, no bad byte, no lost file.
 
+Versions come as files and as packs; packs are read early, too.
+
 `MILLRACE_FUZZ_SECONDS` (15) says for how long, `MILLRACE_FUZZ_SEED` repeats a run.
 """
 
@@ -17,14 +19,17 @@ import pytest
 
 from cache_manager.application.leases import AcquireLease, acquire_lease, release_lease
 from cache_manager.domain.charge import Charge
+from cache_manager.domain.selection import Selection
 from cache_manager.errors import EntryNotReady, LeaseLost, SiteUnavailable
 from millrace.clock import new_id
+from millrace.datasets.pack import read_pack
 from millrace.errors import Conflict, Unavailable
 
 SECONDS = float(os.environ.get("MILLRACE_FUZZ_SECONDS", "15"))
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(SECONDS + 150)]
 
 FILES, SIZE, CAPACITY = 12, 1_500, 60_000
+PACKS = Selection("packs")
 POINTS = (
     "fill.C2.after",
     "fill.C3.during",
@@ -46,6 +51,37 @@ class Reader:
     open: Any = field(repr=False)
 
 
+@dataclass
+class EarlyReader:
+    """A run that reads packs, perhaps while they are fetched, and has one open since it saw it."""
+
+    lease: str
+    roots: tuple[Path, Path]
+    open: Any = None
+    name: str = ""
+
+    def check(self) -> None:
+        """What has a name is whole, and stays so for whoever has it open."""
+        for root in self.roots:
+            for path in (root / "packs").glob("[0-9a-f]*"):
+                try:
+                    file = path.open("rb")
+                except FileNotFoundError:
+                    continue
+                if self.open is None:
+                    self.open, self.name = file, path.name
+                read_pack(file.read(), expect=path.name)
+                if self.open is not file:
+                    file.close()
+        if self.open is not None:
+            self.open.seek(0)
+            read_pack(self.open.read(), expect=self.name)
+
+    def close(self) -> None:
+        if self.open is not None:
+            self.open.close()
+
+
 class Fuzz:
     """The actions, and what must hold after each."""
 
@@ -53,6 +89,7 @@ class Fuzz:
         self.lab, self.processes, self.manager, self.chance = lab, processes, manager, chance
         self.versions: list[Any] = []
         self.readers: list[Reader] = []
+        self.early: list[EarlyReader] = []
         self.workers: list[int] = []
         self.done: list[str] = []
 
@@ -64,7 +101,10 @@ class Fuzz:
 
     async def step(self) -> None:
         action = self.chance.choice(
-            (self.ask, self.ask, self.ask, self.clear, self.lease, self.lease, self.release, self.kill)
+            (
+                *(self.ask, self.ask, self.ask, self.clear, self.kill),
+                *(self.lease, self.lease, self.release, self.lease_early, self.lease_early, self.release_early),
+            )
         )
         self.done.append(action.__name__)
         await action()
@@ -73,7 +113,8 @@ class Fuzz:
     async def ask(self, desired: str = "present") -> None:
         for _ in range(50):
             try:
-                await self.lab.ask(self.manager, self.chance.choice(self.versions), desired=desired)
+                chosen = {"desired": desired, "selection": self.chance.choice((Selection(), PACKS))}
+                await self.lab.ask(self.manager, self.chance.choice(self.versions), **chosen)
             except (Unavailable, Conflict):
                 await asyncio.sleep(0.02)
             else:
@@ -92,6 +133,26 @@ class Fuzz:
         files = sorted(Path(lease["path"]).rglob("*.png"))
         assert len(files) == FILES
         self.readers.append(Reader(lease["lease"], version, Path(lease["path"]), files[0].open("rb")))
+
+    async def lease_early(self) -> None:
+        version = self.chance.choice(self.versions)
+        given = {"run": str(new_id()), "site": "nfs-a", "project": "default", "dataset": version.dataset}
+        wish = AcquireLease(**given, commit=version.commit, selection=PACKS, early=True)
+        try:
+            lease = await acquire_lease(wish, world=self.manager.world)
+        except (EntryNotReady, SiteUnavailable, Unavailable, Conflict):
+            return
+        final = Path(lease["path"])
+        self.early.append(EarlyReader(lease["lease"], (Path(lease["early"] or final), final)))
+
+    async def release_early(self) -> None:
+        if self.early:
+            reader = self.early.pop(self.chance.randrange(len(self.early)))
+            reader.close()
+            try:
+                await release_lease(reader.lease, "default", world=self.manager.world)
+            except (LeaseLost, Unavailable):
+                return
 
     async def release(self) -> None:
         if self.readers:
@@ -124,6 +185,8 @@ class Fuzz:
         after = await self.lab.charged(self.manager)
         assert max(before.bytes, after.bytes) <= CAPACITY
         assert lying <= CAPACITY
+        for early in self.early:
+            early.check()
         for reader in self.readers:
             self._whole(reader.version, reader.path)
             reader.open.seek(0)
@@ -157,7 +220,7 @@ def _files(site: Path) -> dict[tuple[int, int], int]:
     found = {}
     for folder, _, names in os.walk(site):
         for name in names:
-            if name.endswith(".png"):
+            if not name.startswith(("_READY", ".millrace-site")):
                 try:
                     status = (Path(folder) / name).stat()
                 except FileNotFoundError:
@@ -186,13 +249,15 @@ async def test_nothing_is_ever_wrong(s3_lab: Any, processes: Any) -> None:
 
 async def settle(lab: Any, fuzz: Fuzz, manager: Any) -> None:
     """Clear everything: what is left is nothing, and nothing is charged."""
-    while fuzz.readers:
+    while fuzz.readers or fuzz.early:
         await fuzz.release()
+        await fuzz.release_early()
     for pid in list(fuzz.workers):
         await fuzz.processes.kill(pid)
     fuzz.workers.clear()
     for version in fuzz.versions:
-        await lab.ask(manager, version, desired="absent")
+        for selection in (Selection(), PACKS):
+            await lab.ask(manager, version, desired="absent", selection=selection)
     fuzz.start()
     async with asyncio.timeout(60):
         while await manager.world.entries.find({"state": STATES}):

@@ -74,6 +74,48 @@ async def test_cache_lease_and_clear_over_http(lab: Any, web: Any) -> None:
     assert (await web("GET", "/v1/fsck", "admin")).json()["violations"] == []
 
 
+async def test_an_early_lease_over_http(lab: Any, web: Any) -> None:
+    version, manager = await lab.version(), web.app.state.manager
+    going = asyncio.Event()
+
+    async def wait(key: str) -> None:
+        if "/packs/" in key:
+            await going.wait()
+
+    lab.store.before = wait
+    wish = {"run": RUN, "site": "nfs-a", "dataset": "digits", "commit": version.commit, "early": True}
+    refused = await web("POST", "/v1/cache/leases", "trainer", json=wish)
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid")
+    wish["mode"] = "packs"
+    assert (await web("POST", "/v1/cache/leases", "trainer", json=wish)).status_code == 409
+    await manager.attendance.step()
+    async with asyncio.timeout(20):
+        while (got := await web("POST", "/v1/cache/leases", "trainer", json=wish)).status_code != 200:
+            await asyncio.sleep(0.02)
+    lease = got.json()["lease"]
+    [shown] = (await web("GET", "/v1/cache/entries", "viewer")).json()["items"]
+    assert (shown["state"], shown["path"], shown["reason"]) == ("FETCHING", None, "fetching; in use while filling")
+
+    wanted = {"names": ["0" * 64], "reader": 3, "waited_seconds": 0.5}
+    asked = await web("POST", f"/v1/cache/leases/{lease}/wanted", "trainer", json=wanted)
+    looked = await web("GET", f"/v1/cache/leases/{lease}", "viewer")
+    assert (asked.status_code, asked.json()) == (200, looked.json())
+    assert (asked.json()["early"], asked.json()["path"]) == (got.json()["early"], got.json()["path"])
+    for bad in ({"names": ["x"]}, {"names": ["0" * 64] * 17}, {"reader": 16}, {"waited_seconds": -1}, {"more": 1}):
+        assert (await web("POST", f"/v1/cache/leases/{lease}/wanted", "trainer", json=bad)).status_code == 400
+    assert (await web("POST", f"/v1/cache/leases/{lease}/wanted", "viewer", json=wanted)).status_code == 403
+    other = await web("GET", f"/v1/cache/leases/{lease}?project=other", "other-owner")
+    assert (other.status_code, other.json()["code"]) == (409, "cache-lease-lost")
+
+    going.set()
+    await manager.attendance.idle()
+    asked = await web("POST", f"/v1/cache/leases/{lease}/wanted", "trainer", json=wanted)
+    assert (asked.json()["state"], asked.json()["early"]) == ("READY", None)
+    assert (await web("DELETE", f"/v1/cache/leases/{lease}", "trainer")).status_code == 204
+    gone = await web("POST", f"/v1/cache/leases/{lease}/wanted", "trainer", json=wanted)
+    assert gone.json()["code"] == "cache-lease-lost"
+
+
 async def test_another_project_sees_and_changes_nothing(lab: Any, web: Any) -> None:
     version = await lab.version()
     entry = await lab.ready(web.app.state.manager, version)

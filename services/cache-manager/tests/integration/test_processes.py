@@ -62,7 +62,7 @@ class CountingProxy:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 method, path, _ = head.split(b"\r\n", 1)[0].decode().split(" ", 2)
                 if method == "GET":
-                    self.gets[path.partition("?")[0]] += 1
+                    await self._seen(path.partition("?")[0])
                 lines = head.lower().split(b"\r\n")
                 length = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), 0)
                 there_writer.write(head + await reader.readexactly(length))
@@ -73,6 +73,9 @@ class CountingProxy:
             there_writer.close()
             await asyncio.gather(back, return_exceptions=True)
             writer.close()
+
+    async def _seen(self, path: str) -> None:
+        self.gets[path] += 1
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(2**16):

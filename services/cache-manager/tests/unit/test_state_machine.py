@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cache_manager.domain.entry import Entry, Grant
-from cache_manager.domain.plan import FILLING, Patience, Step, next_step
-from cache_manager.domain.states import CHARGED, PUBLISHED, Move, State, after, moves
+from cache_manager.domain.plan import Patience, Step, next_step
+from cache_manager.domain.states import CHARGED, FILLING, LEASED, PUBLISHED, SHOWN, Move, State, after, moves
 from cache_manager.errors import IllegalMove
 
 PATIENCE = Patience(grace=2.0, first_retry=1.0, last_retry=4.0)
@@ -77,6 +77,12 @@ def test_nothing_is_evicted_under_a_lease() -> None:
         assert next_step(leased, 1e9, PATIENCE) in {None, Step.REPAIR}
 
 
+def test_a_fill_that_runs_read_already_goes_on_until_they_end() -> None:
+    for state in FILLING:
+        assert next_step(entry(state=state, desired="absent", leases={"run": Grant(1)}), 1e9, PATIENCE) is Step.FILL
+        assert next_step(entry(state=state, desired="absent"), 1e9, PATIENCE) is Step.WITHDRAW
+
+
 @dataclass
 class Disk:
     """Where the bytes of the modelled entry are."""
@@ -84,6 +90,7 @@ class Disk:
     staged: bool = False
     published: bool = False
     trashed: bool = False
+    shown: bool = False
 
 
 class EntryMachine(RuleBasedStateMachine):
@@ -94,7 +101,7 @@ class EntryMachine(RuleBasedStateMachine):
         self.state = State.ABSENT
         self.desired = "absent"
         self.leases: set[int] = set()
-        self.charged = False
+        self.charged = self.readable = False
         self.disk = Disk()
         self.attempts = 0
 
@@ -114,6 +121,12 @@ class EntryMachine(RuleBasedStateMachine):
     @rule(run=st.integers(0, 2))
     def lease(self, run: int) -> None:
         if self.state is State.READY and self.desired == "present":
+            self.leases.add(run)
+
+    @rule(run=st.integers(0, 2))
+    def lease_early(self, run: int) -> None:
+        if self.state in SHOWN and self.readable and self.desired == "present":
+            assert self.disk.shown or self.disk.published
             self.leases.add(run)
 
     @rule(run=st.integers(0, 2))
@@ -146,27 +159,44 @@ class EntryMachine(RuleBasedStateMachine):
         if not self.disk.published and self.disk.trashed:
             self.disk.trashed, self.disk.published = False, True
         if not self.disk.published:
-            self.disk.staged = True
+            self.disk.staged = self.disk.shown = self.readable = True
             if crash == 1:
                 return
             if broken:
-                self.disk = Disk()
-                self.move(Move.FAIL)
-                self.charged = False
+                self._give_up(crash)
                 return
+        self._finish(crash)
+
+    def _give_up(self, crash: int) -> None:
+        self.readable = False
+        if crash == 4:
+            return
+        self.disk = Disk()
+        self.move(Move.WAIT if crash == 5 else Move.FAIL)
+        self.charged = False
+        if self.state is State.FAILED:
+            self.leases.clear()
+
+    def _finish(self, crash: int) -> None:
         self.move(Move.LAND)
         if crash == 2:
             return
         self.disk.staged, self.disk.published = False, True
         if crash == 3:
             return
+        self.disk.shown = False
+        if crash == 4:
+            return
         self.move(Move.CONFIRM)
+        self.readable = False
 
     def _repair(self, crash: int, *_: object) -> None:
         if crash:
             self.move(Move.CONFIRM)
 
     def _withdraw(self, crash: int, *_: object) -> None:
+        assert not self.leases
+        self.readable = False
         self.disk = Disk()
         if crash:
             self.move(Move.WITHDRAW)
@@ -189,7 +219,7 @@ class EntryMachine(RuleBasedStateMachine):
 
     @invariant()
     def bytes_on_disk_are_charged(self) -> None:
-        if self.disk.staged or self.disk.published or self.disk.trashed:
+        if self.disk.staged or self.disk.published or self.disk.trashed or self.disk.shown:
             assert self.charged, f"{self.disk} without a charge in {self.state}"
 
     @invariant()
@@ -203,9 +233,16 @@ class EntryMachine(RuleBasedStateMachine):
             assert self.disk.published
 
     @invariant()
-    def leases_only_on_published_trees(self) -> None:
+    def leases_only_on_what_is_there_or_comes(self) -> None:
         if self.leases:
-            assert self.state in PUBLISHED
+            assert self.state in LEASED
+
+    @invariant()
+    def nothing_is_shown_but_what_is_being_filled(self) -> None:
+        if self.disk.shown:
+            assert self.state in SHOWN
+        if self.readable:
+            assert self.state in SHOWN
 
     @invariant()
     def something_is_always_next(self) -> None:

@@ -54,6 +54,19 @@ async def test_a_run_asks_for_cache_and_training(gateway) -> None:
     assert [(item["kind"], item["name"]) for item in waiting] == [("run", run["run"])]
 
 
+async def test_a_run_may_begin_early_where_it_reads_packs(gateway) -> None:
+    await a_run(gateway)
+    body = {"dataset": "digits", "site": "nfs-a", "component": "classifier", "early": True}
+    refused = await gateway.call("POST", "/v1/runs", json=body)
+    assert (refused.status_code, "packs" in refused.text) == (400, True)
+    run = (await gateway.call("POST", "/v1/runs", json={**body, "mode": "packs"})).json()
+    assert (run["early"], run["mode"]) == (True, "packs")
+    await gateway.settle()
+    items = (await gateway.call("GET", f"/v1/events?correlation={run['correlation']}")).json()["items"]
+    asked = {item["event"]["type"]: item["event"]["data"] for item in items}
+    assert asked["training.requested"]["early"] is True
+
+
 async def test_metrics_are_unique_and_a_stale_holder_is_fenced(gateway) -> None:
     run = await a_run(gateway)
     path = f"/v1/runs/{run['run']}"

@@ -129,7 +129,12 @@ class _Parts:
         self.keeping = Reconciler("cache-leases", keeper.step, interval=settings.renew_seconds, clock=clock)
         self.registering = Reconciler("registration", registrar.step, interval=REGISTER_SECONDS, clock=clock)
         self.scheduling = Scheduler(
-            queue=self.queue, transact=self.transact, cache=self.cache, clock=clock, on_grant=self.agent.kick
+            queue=self.queue,
+            transact=self.transact,
+            cache=self.cache,
+            clock=clock,
+            on_grant=self.agent.kick,
+            again=self._wake_soon,
         )
         self.watching = NodeWatch(
             own=settings.node,
@@ -148,6 +153,7 @@ class _Parts:
             transact=self.transact,
             store=self.store,
             catalog=self.catalog,
+            cache=self.cache,
             processes=GroupProcesses(clock, deadline=settings.deadline_seconds, limits=settings.limits),
             switchboard=self.switchboard,
             folders=FilesystemFolders(settings.work_folder.absolute()),
@@ -188,6 +194,9 @@ class _Parts:
     def _wake_scheduler(self) -> None:
         if self.scheduler is not None:
             self.scheduler.kick()
+
+    def _wake_soon(self, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._wake_scheduler)
 
     def _lead(self, prepared: asyncio.Event) -> None:
         clock = self.runtime.clock

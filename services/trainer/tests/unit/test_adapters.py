@@ -145,6 +145,9 @@ def test_the_environment_names_the_devices_and_no_secret() -> None:
     assert made["CUDA_VISIBLE_DEVICES"] == "GPU-1,GPU-2"
     assert made["MILLRACE_INPUT_DATASET"] == "/data"
     assert not any("TOKEN" in name or "AWS" in name for name in made)
+    assert "MILLRACE_EARLY_DATASET" not in made
+    begun = replace(JOB, lease=CacheLease("l", "/data", early="/early"))
+    assert environment(begun, Path("/run"), "/s", {})["MILLRACE_EARLY_DATASET"] == "/early"
     on_cpu = replace(JOB, grant=Grant("n", 1, ("cpu:0",), 3))
     assert environment(on_cpu, Path("/run"), "/s", {})["CUDA_VISIBLE_DEVICES"] == "-1"
 

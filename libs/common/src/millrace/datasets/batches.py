@@ -48,6 +48,7 @@ class Batches:
         rows = self._rows[self._next : self._next + self._size].tolist()
         if not rows:
             raise StopIteration
+        self._dataset.expect(self._rows[self._next :])
         last = self._next + len(rows) - 1
         self._next = last + 1 + self._skip
         contents = self._dataset.read_many(rows)

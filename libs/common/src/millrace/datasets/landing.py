@@ -17,7 +17,8 @@ Failpoint = Callable[[str], Awaitable[None]]
 class FillResult:
     """What a fill did. `files` and `bytes` are the version's; `fetched_bytes` really came from the lake.
 
-    `kept_files` were in the staging folder already, `linked_files` were shared with the ancestor.
+    `kept_files` were in the staging folder already, `linked_files` were shared with the ancestor. `resumed_bytes` of
+    the fetched ones came for an earlier fill of the same copy that was broken off.
     """
 
     files: int
@@ -28,6 +29,7 @@ class FillResult:
     tree_root: str
     linked_files: int = 0
     linked_bytes: int = 0
+    resumed_bytes: int = 0
 
 
 async def no_failpoint(_name: str) -> None:

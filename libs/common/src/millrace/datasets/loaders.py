@@ -75,10 +75,11 @@ def as_webdataset(dataset: Dataset, **options: Any) -> Iterator[dict[str, Any]]:
     at: Position = options.get("at") or Position()
     part, parts = check_shard(options.get("shard", (0, 1)))
     order = range(len(groups)) if at.seed is None else _group_order(dataset, starts, at, options.get("window"))
-    for place, index in enumerate(order):
-        if place < at.position or place % parts != part:
-            continue
-        first, last = groups[index]
+    mine = [place for place in range(at.position, len(order)) if place % parts == part]
+    first_rows = np.array([starts[order[place]] for place in mine], dtype=np.int64)
+    for number, place in enumerate(mine):
+        first, last = groups[order[place]]
+        dataset.expect(first_rows[number:])
         contents = dataset.read_many(range(first, last))
         parts_of = {_split(dataset.paths[row])[1]: data for row, data in zip(range(first, last), contents, strict=True)}
         yield {"__key__": keys[first], **parts_of}

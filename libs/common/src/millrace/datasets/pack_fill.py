@@ -5,7 +5,8 @@
     <staging>/manifest         the manifest's own bytes
 
 Landing packs is an order of magnitude cheaper than landing small files, and `Dataset.open_packs` reads them as fast.
-Every pack is verified, blob by blob, before it gets its name; a second fill keeps what is good.
+Every pack is verified, blob by blob, before it gets its name; a second fill keeps what is good. A shelf shows what has
+landed while the rest is fetched (see `shelf`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,9 @@ from millrace.datasets.limits import CHUNK, PACK_MAX
 from millrace.datasets.manifest import Manifest
 from millrace.datasets.pack import read_pack
 from millrace.datasets.progress import Meter, ProgressCallback
+from millrace.datasets.shelf import Shelf
 from millrace.datasets.threads import to_the_end
+from millrace.datasets.turns import Turns
 from millrace.errors import Corrupt, MillraceError
 from millrace.objects.port import ObjectStore
 
@@ -99,11 +101,13 @@ async def fill_packs(
     concurrency: int = 4,
     ancestor: Path | None = None,
     only: Collection[str] | None = None,
+    shelf: Shelf | None = None,
 ) -> FillResult:
     """Write the packs and chunks of `manifest` below `staging`, verified and synced.
 
     Packs that `ancestor`, such a folder of another version, has are linked and not fetched. `only` names the files to
-    write, relative to `staging`; without it all are.
+    write, relative to `staging`; without it all are. On `shelf` each file appears as soon as it has landed, the
+    manifest first; what an earlier fill left there is verified and kept.
 
     Raises:
         Corrupt, NoSpace, Conflict, NotFound, Unavailable: as for `fill`.
@@ -111,7 +115,7 @@ async def fill_packs(
     check_project(project)
     work = _PackFill(store, manifest, staging, project, Meter(progress, files=manifest.files, total=manifest.bytes))
     work.ancestor, work.failpoint = ancestor, failpoint or no_failpoint
-    work.only = None if only is None else frozenset(only)
+    work.only, work.shelf = None if only is None else frozenset(only), shelf
     try:
         with explained(staging):
             await to_the_end(work.prepare)
@@ -126,24 +130,35 @@ class _PackFill:
     ancestor: Path | None
     failpoint: Failpoint
     only: frozenset[str] | None
+    shelf: Shelf | None
 
     def __init__(self, store: ObjectStore, manifest: Manifest, staging: Path, project: str, meter: Meter) -> None:
         self.store, self.manifest, self.staging, self.project, self.meter = store, manifest, staging, project, meter
-        self.fetched = self.requests = self.kept = self.linked = self.linked_bytes = 0
+        self.fetched = self.requests = self.kept = self.linked = self.linked_bytes = self.resumed = 0
 
     def prepare(self) -> None:
         os.close(open_root(self.staging))
         for name in (PACKS, CHUNKS):
             (self.staging / name).mkdir(mode=FOLDER_MODE, exist_ok=True)
+        if self.shelf is not None:
+            self.shelf.prepare((PACKS, CHUNKS))
 
     async def run(self, concurrency: int) -> FillResult:
         await self.failpoint("fill.C2.after")
-        async with Bounded(concurrency) as tasks:
-            for item in objects_of(self.manifest):
-                if item.kind != MANIFEST and (self.only is None or item.path in self.only):
-                    await tasks.start(partial(self._object, item))
         if self.only is None or MANIFEST in self.only:
-            await to_the_end(self._write, self.staging / MANIFEST, self.manifest.to_bytes())
+            await self._manifest()
+        wanted = {item.name: item for item in objects_of(self.manifest) if self._wants(item)}
+        turns = Turns() if self.shelf is None else self.shelf.turns
+        turns.begin(wanted)
+
+        async def next_one() -> None:
+            name = turns.take()
+            if name is not None:
+                await self._object(wanted[name])
+
+        async with Bounded(concurrency) as tasks:
+            for _ in range(len(wanted)):
+                await tasks.start(next_one)
         await make_durable(self.staging, self.failpoint)
         self.meter.advance(files=self.manifest.files)
         self.meter.finish()
@@ -156,7 +171,19 @@ class _PackFill:
             tree_root=await to_the_end(lambda: self.manifest.tree_root),
             linked_files=self.linked,
             linked_bytes=self.linked_bytes,
+            resumed_bytes=self.resumed,
         )
+
+    def _wants(self, item: PackedFile) -> bool:
+        return item.kind != MANIFEST and (self.only is None or item.path in self.only)
+
+    async def _manifest(self) -> None:
+        data = self.manifest.to_bytes()
+        if await to_the_end(self._lent, PackedFile(MANIFEST, self.manifest.id, len(data))) is None:
+            await to_the_end(self._write, self.staging / MANIFEST, data)
+        if self.shelf is not None:
+            await to_the_end(self.shelf.show, self.staging, MANIFEST)
+            await self.shelf.opened()
 
     async def _object(self, item: PackedFile) -> None:
         key = object_key(self.project, "packs" if item.kind == PACKS else "chunks", item.name)
@@ -173,19 +200,19 @@ class _PackFill:
             self.meter.advance(done=len(data), transferred=len(data))
         else:
             self.meter.advance(done=size)
+        if self.shelf is not None:
+            await to_the_end(self.shelf.show, self.staging, item.path)
 
     def _near(self, item: PackedFile) -> int | None:
         """Return the size of an object that is here already, and good, or could be linked; None if it is to come."""
         target = self.staging / item.path
-        if target.is_file() and not target.is_symlink():
-            data = target.read_bytes()
-            try:
-                item.check(data)
-            except MillraceError:
-                target.unlink()
-            else:
-                self.kept += 1
-                return len(data)
+        if target.is_file() and not target.is_symlink() and (size := self._checked(target, item)) is not None:
+            self.kept += 1
+            return size
+        if (size := self._lent(item)) is not None:
+            self.fetched += size
+            self.resumed += size
+            return size
         if self.ancestor is None:
             return None
         try:
@@ -196,6 +223,26 @@ class _PackFill:
         self.linked += 1
         self.linked_bytes += size
         return size
+
+    def _lent(self, item: PackedFile) -> int | None:
+        """Return the size of what an earlier fill left on the shelf, if it is good; what is not is dropped."""
+        target = self.staging / item.path
+        if self.shelf is None or not self.shelf.lend(item.path, target):
+            return None
+        size = self._checked(target, item)
+        if size is None:
+            self.shelf.drop(item.path)
+        return size
+
+    def _checked(self, target: Path, item: PackedFile) -> int | None:
+        """Return the size of a file that is as it should be; any other is removed."""
+        data = target.read_bytes()
+        try:
+            item.check(data)
+        except MillraceError:
+            target.unlink()
+            return None
+        return len(data)
 
     def _write(self, target: Path, data: bytes) -> None:
         parent = open_root(target.parent)

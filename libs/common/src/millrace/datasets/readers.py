@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from millrace.datasets import loaders
 from millrace.datasets.batches import Batches
+from millrace.datasets.early import EarlySource
 from millrace.datasets.keys import check_project
 from millrace.datasets.manifest import Manifest
 from millrace.datasets.pack_fill import MANIFEST
@@ -73,6 +74,14 @@ class Dataset:
             yield store
 
         return cls(None, manifest, LakeSource(borrowed, manifest, check_project(project)))
+
+    def expect(self, rows: Any) -> None:
+        """Say which files will be read next, as a numpy array of positions in their order.
+
+        A copy that is still being filled has their packs fetched first; to any other it means nothing.
+        """
+        if isinstance(self._source, EarlySource):
+            self._source.expect(rows)
 
     @cached_property
     def paths(self) -> Sequence[str]:

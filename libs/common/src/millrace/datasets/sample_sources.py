@@ -32,7 +32,7 @@ OPEN_PACKS = 256
 LONGEST_READ = 8 * MIB
 """Neighbours in a pack are read together up to this many bytes."""
 
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Source(Protocol):
@@ -73,7 +73,7 @@ class TreeSource:
 
     def _read(self, path: str, start: int = 0, length: int = -1) -> bytes:
         try:
-            handle = os.open(f"{self._root}/{path}", _READ)
+            handle = os.open(f"{self._root}/{path}", READ_FLAGS)
         except OSError as error:
             raise NotFound(f"cannot read {path!a}: {error.strerror}") from None
         with os.fdopen(handle, "rb") as file:
@@ -136,15 +136,22 @@ class PackSource:
     def _handle(self, pack: int, *, keep: Sequence[int] = ()) -> int:
         handle = self._open.get(pack)
         if handle is None:
-            name = self._manifest.packs[pack].id
-            try:
-                handle = os.open(self._root / PACKS / name, _READ)
-            except OSError as error:
-                raise NotFound(f"cannot read pack {name}: {error.strerror}") from None
+            handle = self._open_file(PACKS, self._manifest.packs[pack].id)
             while len(self._open) >= OPEN_PACKS and (unused := next((it for it in self._open if it not in keep), None)):
                 os.close(self._open.pop(unused))
             self._open[pack] = handle
         return handle
+
+    def _open_file(self, kind: str, name: str) -> int:
+        """Open a pack or a chunk.
+
+        Raises:
+            NotFound: it is not there.
+        """
+        try:
+            return os.open(self._root / kind / name, READ_FLAGS)
+        except OSError as error:
+            raise NotFound(f"cannot read {kind.removesuffix('s')} {name}: {error.strerror}") from None
 
     def read_range(self, row: int, start: int, length: int) -> bytes:
         """Return a part of one file."""
@@ -159,10 +166,7 @@ class PackSource:
 
     def _piece(self, entry: Entry, index: int, first: int, last: int) -> bytes:
         name = entry.chunks[index].hex()
-        try:
-            handle = os.open(self._root / CHUNKS / name, _READ)
-        except OSError as error:
-            raise NotFound(f"cannot read chunk {name}: {error.strerror}") from None
+        handle = self._open_file(CHUNKS, name)
         try:
             data = os.pread(handle, last - first, first)
         finally:

@@ -17,7 +17,7 @@ class TrainingRequested(GrownEventData):
     """A run should happen: this component, on this exact version, cached at this site."""
 
     TYPE: ClassVar[str] = "training.requested"
-    LATER: ClassVar[tuple[str, ...]] = ("selected",)
+    LATER: ClassVar[tuple[str, ...]] = ("selected", "early")
 
     run: RunId
     dataset: ResourceName
@@ -31,6 +31,7 @@ class TrainingRequested(GrownEventData):
     priority: int = Field(default=0, ge=-100, le=100)
     experiment: ResourceName = "default"
     selected: Selected = Field(default=Selected(), description="what of the version the run reads, and in which form")
+    early: bool = Field(default=False, description="it begins once the first packs are there; others follow meanwhile")
 
 
 class TrainingQueued(EventData):

@@ -64,6 +64,9 @@ def start(
     param: Annotated[list[str] | None, typer.Option("--param", help="NAME=VALUE, any number of times")] = None,
     gpus: Annotated[int, typer.Option(min=0)] = 1,
     packs: Annotated[bool, typer.Option("--packs", help="let it read packs with `Dataset.open`, not files")] = False,
+    early: Annotated[
+        bool, typer.Option("--early", help="let it begin once the first packs are there; implies --packs")
+    ] = False,
     path: Annotated[
         list[str] | None, typer.Option("--path", metavar="PATTERN", help="only what matches, as in .gitignore; repeat")
     ] = None,
@@ -82,7 +85,8 @@ def start(
         "site": site,
         "model": model,
         "params": dict(_param(text) for text in param or []),
-        **({"mode": "packs"} if packs else {}),
+        **({"mode": "packs"} if packs or early else {}),
+        **({"early": True} if early else {}),
         **({"paths": path} if path else {}),
         "gpus": gpus,
     }

@@ -53,7 +53,8 @@ def entry_from(document: dict[str, Any]) -> Entry:
 
 def grant_from(document: dict[str, Any]) -> Grant:
     """Return a lease as stored inside its entry."""
-    return Grant(document["token"], document["beat"], document["hit"], document["fresh"])
+    wanted = document.get("wanted") or {}
+    return Grant(document["token"], document["beat"], document["hit"], document["fresh"], wanted)
 
 
 def charge_from(document: dict[str, Any]) -> Charge:

@@ -19,7 +19,9 @@ log = structlog.get_logger(__name__)
 LARGEST = 128
 """Runs of one update: a bound on its size, and on the server's work for it."""
 
-GrantMany = Callable[[str, Sequence[str]], Awaitable[tuple[Entry, Mapping[str, Grant]] | None]]
+GrantMany = Callable[[str, Sequence[str], bool], Awaitable[tuple[Entry, Mapping[str, Grant]] | None]]
+Batch = tuple[str, bool]
+"""An entry, and whether its leases may begin before it is ready."""
 Granted = tuple[Entry, Grant] | None
 
 
@@ -28,52 +30,53 @@ class GrantBatches:
 
     def __init__(self, grant_many: GrantMany) -> None:
         self._grant_many = grant_many
-        self._waiting: dict[str, list[tuple[str, asyncio.Future[Granted]]]] = {}
-        self._senders: dict[str, asyncio.Task[None]] = {}
+        self._waiting: dict[Batch, list[tuple[str, asyncio.Future[Granted]]]] = {}
+        self._senders: dict[Batch, asyncio.Task[None]] = {}
 
-    async def grant(self, entry_id: str, run: str) -> Granted:
-        """Give a run its lease, if the entry is ready and wished present; else None.
+    async def grant(self, entry_id: str, run: str, early: bool = False) -> Granted:
+        """Give a run its lease, if the entry is ready, or may be read `early`, and wished present; else None.
 
         Raises:
             Unavailable, DeadlineExceeded: MongoDB did not answer; the lease may be granted, and then expires.
         """
         future: asyncio.Future[Granted] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(entry_id, []).append((run, future))
-        if entry_id not in self._senders:
-            task = asyncio.create_task(self._send(entry_id), name=f"grants {entry_id}")
-            self._senders[entry_id] = task
+        key = (entry_id, early)
+        self._waiting.setdefault(key, []).append((run, future))
+        if key not in self._senders:
+            self._senders[key] = asyncio.create_task(self._send(key), name=f"grants {entry_id}")
         return await future
 
     async def close(self) -> None:
         """Stop; who still waits is cancelled."""
         await cancel_and_wait(list(self._senders.values()))
 
-    async def _send(self, entry_id: str) -> None:
+    async def _send(self, key: Batch) -> None:
         try:
-            while batch := self._next(entry_id):
-                await self._one(entry_id, batch)
+            while batch := self._next(key):
+                await self._one(key, batch)
         finally:
-            self._senders.pop(entry_id, None)
-            for _, future in self._waiting.pop(entry_id, []):
+            self._senders.pop(key, None)
+            for _, future in self._waiting.pop(key, []):
                 future.cancel()
 
-    def _next(self, entry_id: str) -> dict[str, asyncio.Future[Granted]]:
+    def _next(self, key: Batch) -> dict[str, asyncio.Future[Granted]]:
         """Return the next batch. A run that asks twice at once waits for its next turn with the second."""
         batch: dict[str, asyncio.Future[Granted]] = {}
         later: list[tuple[str, asyncio.Future[Granted]]] = []
-        for run, future in self._waiting.get(entry_id, ()):
+        for run, future in self._waiting.get(key, ()):
             if future.done():  # whoever asked went away
                 continue
             if run in batch or len(batch) == LARGEST:
                 later.append((run, future))
             else:
                 batch[run] = future
-        self._waiting[entry_id] = later
+        self._waiting[key] = later
         return batch
 
-    async def _one(self, entry_id: str, batch: Mapping[str, asyncio.Future[Granted]]) -> None:
+    async def _one(self, key: Batch, batch: Mapping[str, asyncio.Future[Granted]]) -> None:
+        entry_id, early = key
         try:
-            granted = await self._grant_many(entry_id, list(batch))
+            granted = await self._grant_many(entry_id, list(batch), early)
         except asyncio.CancelledError:
             for future in batch.values():
                 future.cancel()
@@ -84,7 +87,7 @@ class GrantBatches:
         else:
             _settle(batch, lambda run: None if granted is None else (granted[0], granted[1][run]))
             if granted is not None:
-                log.info("leases granted", entry=entry_id, runs=list(batch))
+                log.info("leases granted", entry=entry_id, runs=list(batch), state=granted[0].state.value)
 
 
 def _settle(batch: Mapping[str, asyncio.Future[Granted]], answer: Callable[[str], Granted | Exception]) -> None:

@@ -21,6 +21,7 @@ from millrace.datasets.pack_fill import damaged_objects, fill_packs, objects_of
 from millrace.datasets.path_columns import folders
 from millrace.datasets.patterns import matching
 from millrace.datasets.progress import Progress
+from millrace.datasets.shelf import Shelf
 from millrace.datasets.stored import load_commit, load_manifest
 from millrace.datasets.verify import hash_file, verify_tree
 from millrace.errors import Corrupt, NotFound
@@ -57,7 +58,9 @@ class DatasetLake:
         facts: VersionFacts,
         target: Path,
         progress: Callable[[int, int], None],
+        *,
         near: Near | None = None,
+        shelf: Shelf | None = None,
     ) -> Filled:
         """Write what is selected into the new folder `target`, verified and durable."""
         part = await self._part(project, facts.commit, facts.selection)
@@ -68,12 +71,13 @@ class DatasetLake:
         common: dict[str, Any] = {"project": project, "progress": tell, "failpoint": fp, "concurrency": self._transfers}
         if facts.selection.mode == "packs":
             packs = None if near is None else near.path
-            result = await fill_packs(self._store, part.manifest, target, ancestor=packs, **common)
+            result = await fill_packs(self._store, part.manifest, target, ancestor=packs, shelf=shelf, **common)
         else:
             result = await fill(
                 self._store, part.manifest, target, ancestor=await self._ancestor(project, near), **common
             )
-        return Filled(result.tree_root, result.files, result.bytes, result.fetched_bytes, result.linked_bytes)
+        fetched, linked, resumed = result.fetched_bytes, result.linked_bytes, result.resumed_bytes
+        return Filled(result.tree_root, result.files, result.bytes, fetched, linked, resumed)
 
     async def _ancestor(self, project: str, near: Near | None) -> Ancestor | None:
         if near is None:

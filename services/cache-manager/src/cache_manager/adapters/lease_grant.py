@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from cache_manager.domain.states import State
+
+_READY = {"$eq": ["$state", State.READY.value]}
+
 
 def grant_stages(runs: Sequence[str]) -> list[dict[str, Any]]:
     """Return the update pipeline that gives each of `runs` (run ids, all different: no dots, no dollars) its lease.
 
     The first use of a fill is a miss, since the bytes were fetched for it. Every further use is a hit, and saves the
-    whole version. A run that asks again gets a new token and counts once. The order is that of `runs`.
+    whole version; but who begins before the fill is over waits for the lake, and is a miss. A run that asks again gets
+    a new token and counts once. The order is that of `runs`.
     """
     return [
         {
@@ -21,7 +26,7 @@ def grant_stages(runs: Sequence[str]) -> list[dict[str, Any]]:
             }
         },
         {"$set": {"first": _first(), "count": {"$size": {"$filter": {"input": "$fresh", "cond": "$$this"}}}}},
-        {"$set": {**_leases(runs), "missed": {"$cond": [{"$lt": ["$first", len(runs)]}, 1, 0]}}},
+        {"$set": {**_leases(runs), "missed": _missed(len(runs))}},
         {"$set": _sums()},
         {"$unset": ["fresh", "first", "count", "missed"]},
     ]
@@ -34,6 +39,10 @@ def _first() -> dict[str, Any]:
     return {"$cond": [{"$or": [{"$gt": ["$uses", 0]}, {"$lt": [place, 0]}]}, none, place]}
 
 
+def _missed(runs: int) -> dict[str, Any]:
+    return {"$cond": [_READY, {"$cond": [{"$lt": ["$first", runs]}, 1, 0]}, "$count"]}
+
+
 def _leases(runs: Sequence[str]) -> dict[str, Any]:
     """Return the lease of each run."""
     leases: dict[str, Any] = {}
@@ -42,7 +51,7 @@ def _leases(runs: Sequence[str]) -> dict[str, Any]:
         leases[f"leases.{run}"] = {
             "token": {"$subtract": ["$lease_token", len(runs) - 1 - place]},
             "beat": 0,
-            "hit": {"$cond": [fresh, {"$ne": ["$first", place]}, f"$leases.{run}.hit"]},
+            "hit": {"$cond": [fresh, {"$and": [_READY, {"$ne": ["$first", place]}]}, f"$leases.{run}.hit"]},
             "fresh": fresh,
         }
     return leases

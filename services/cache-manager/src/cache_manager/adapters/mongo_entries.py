@@ -14,7 +14,8 @@ from cache_manager.adapters.entry_codec import charge_from, entry_document, entr
 from cache_manager.adapters.lease_grant import grant_stages
 from cache_manager.domain.charge import Charge
 from cache_manager.domain.entry import Asked, Cause, Desired, Entry, EvictReason, Grant, Pin
-from cache_manager.domain.states import PUBLISHED, Move, State, after
+from cache_manager.domain.names import LeaseName
+from cache_manager.domain.states import PUBLISHED, SHOWN, Move, State, after
 from millrace.documents.indexes import Collection
 from millrace.errors import Fenced
 
@@ -112,12 +113,16 @@ class MongoEntries:
             raise Fenced(f"cache entry {entry.id} went on without this worker", entry=entry.id)
         return changed
 
-    async def report(self, entry: Entry, *, fetched_bytes: int, progress: float) -> Desired | None:
-        """Record progress; return what is wished now, None if the worker was fenced."""
+    async def report(self, entry: Entry, *, fetched_bytes: int, progress: float) -> Entry | None:
+        """Record progress; return the entry as it is then, None if the worker was fenced."""
         where = {"_id": entry.id, "token": entry.token}
         numbers = {"fetched_bytes": fetched_bytes, "progress": progress}
-        changed = await self._change(where, {"$set": numbers})
-        return None if changed is None else changed.desired
+        return await self._change(where, {"$set": numbers})
+
+    async def shut(self, entry: Entry) -> Entry | None:
+        """Let no run begin to read what is being filled, if none has, and state and token are those of `entry`."""
+        where: dict[str, Any] = {"_id": entry.id, "state": entry.state.value, "token": entry.token, "leases": {}}
+        return await self._change(where, {"$set": {"readable": False}, "$inc": {"revision": 1}})
 
     async def evict(self, entry: Entry, *, reason: EvictReason, only_if_wished: Desired) -> Entry | None:
         """Mark for eviction, if it is published, held by nobody, unused since it was read, and wished as said."""
@@ -137,16 +142,29 @@ class MongoEntries:
         }
         return await self._change(where, {"$set": fields, "$inc": {"revision": 1}})
 
-    async def grant(self, entry_id: str, run: str) -> tuple[Entry, Grant] | None:
-        """Give a run its lease, if the entry is ready and wished present; else None."""
-        granted = await self.grant_many(entry_id, [run])
+    async def grant(self, entry_id: str, run: str, early: bool = False) -> tuple[Entry, Grant] | None:
+        """Give a run its lease, if the entry is ready, or may be read `early`, and wished present; else None."""
+        granted = await self.grant_many(entry_id, [run], early)
         return None if granted is None else (granted[0], granted[1][run])
 
-    async def grant_many(self, entry_id: str, runs: Sequence[str]) -> tuple[Entry, Mapping[str, Grant]] | None:
+    async def grant_many(
+        self,
+        entry_id: str,
+        runs: Sequence[str],
+        early: bool = False,
+    ) -> tuple[Entry, Mapping[str, Grant]] | None:
         """Give several different runs their leases in one update, in their order."""
-        where = {"_id": entry_id, "state": State.READY.value, "desired": "present"}
+        where: dict[str, Any] = {"_id": entry_id, "state": State.READY.value, "desired": "present"}
+        if early:
+            shown = {"state": {"$in": [state.value for state in SHOWN]}, "readable": True}
+            where["$or"] = [{"state": where.pop("state")}, shown]
         granted = await self._change(where, grant_stages(runs))
         return None if granted is None else (granted, granted.leases)
+
+    async def want(self, lease: LeaseName, reader: int, names: Sequence[str]) -> Entry | None:
+        """Record what one of a run's readers needs next, and return the entry; None if the lease is gone."""
+        where = {"_id": lease.entry, f"leases.{lease.run}.token": lease.token}
+        return await self._change(where, {"$set": {f"leases.{lease.run}.wanted.{reader}": list(names)}})
 
     async def renew(self, entry_id: str, run: str, token: int) -> bool:
         """Raise the beat of a lease; False if it is gone."""

@@ -14,7 +14,7 @@ from typing import Any
 
 MARKER = "_READY"
 OWNER = ".millrace-site"
-VERSIONS, STAGING, TRASH, QUARANTINE = "v", ".staging", ".trash", ".quarantine"
+VERSIONS, STAGING, TRASH, QUARANTINE, EARLY = "v", ".staging", ".trash", ".quarantine", ".early"
 FOLDER_MODE = 0o750
 FILE_MODE = 0o440
 MAX_MARKER_BYTES = 64 * 1024
@@ -36,7 +36,7 @@ def retire(root: Path, site: str) -> None:
     """Take away a site's mark and the folders of its own that are empty."""
     if read_owner(root) != site:
         return
-    for name in (VERSIONS, STAGING, TRASH, QUARANTINE):
+    for name in (VERSIONS, STAGING, TRASH, QUARANTINE, EARLY):
         for folder in [*(root / name / inner for inner in names(root / name)), root / name]:
             with contextlib.suppress(OSError):
                 folder.rmdir()
@@ -201,7 +201,7 @@ def foreign_folder(path: Path, root: Path) -> bool:
         real = path.resolve(strict=True)
     except OSError:
         return False
-    own = [root.resolve() / name for name in (VERSIONS, STAGING, TRASH, QUARANTINE)]
+    own = [root.resolve() / name for name in (VERSIONS, STAGING, TRASH, QUARANTINE, EARLY)]
     apart = not any(real.is_relative_to(area) or area.is_relative_to(real) for area in own)
     return apart and real.is_dir() and os.access(real, os.R_OK | os.X_OK)
 

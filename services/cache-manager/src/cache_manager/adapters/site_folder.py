@@ -3,6 +3,7 @@
 <root>/.millrace-site               whose directory this is
 <root>/v/<project>/<copy>/          a published tree, with `_READY` at its top
 <root>/.staging/<entry>.<token>/    being built by the holder of that token
+<root>/.early/<entry>/              packs that have landed, for those who read before all have
 <root>/.trash/<entry>.<id>/         left its final path, waits to be deleted
 <root>/.quarantine/<entry>.<id>/    files that were found damaged, kept for whoever wants to know why
 """
@@ -33,6 +34,7 @@ T = TypeVar("T")
 QUICK_SECONDS = 10.0
 LONG_SECONDS = 6 * 3_600.0
 THREADS = 8
+AREAS = (disk.STAGING, disk.TRASH, disk.QUARANTINE, disk.EARLY)
 
 _MARKER: TypeAdapter[Marker] = TypeAdapter(Marker)
 
@@ -88,9 +90,17 @@ class DiskSite:
         """Return where the holder of `token` builds the tree."""
         return self.root / disk.STAGING / f"{key.id}.{token}"
 
+    def shelf(self, key: EntryKey) -> Path:
+        """Return where the packs of an entry are shown while it is filled, whoever fills it."""
+        return self.root / disk.EARLY / key.id
+
+    async def hide(self, key: EntryKey) -> None:
+        """Delete the shelf of an entry, if there is one; files that have another name stay."""
+        await self._run(lambda: disk.delete(self.shelf(key)), seconds=LONG_SECONDS)
+
     async def begin(self, key: EntryKey) -> None:
-        """Delete what earlier owners of the entry left in staging."""
-        await self.discard(key)
+        """Delete what earlier owners of the entry left in staging; the shelf stays."""
+        await self._delete_of(key, disk.STAGING)
 
     async def seal(self, key: EntryKey, token: int, marker: Marker) -> None:
         """Write `_READY` into the staged tree, durably."""
@@ -126,8 +136,9 @@ class DiskSite:
         return await self._run(work)
 
     async def discard(self, key: EntryKey) -> None:
-        """Delete every staging folder of an entry."""
+        """Delete every staging folder of an entry, and its shelf."""
         await self._delete_of(key, disk.STAGING)
+        await self.hide(key)
 
     async def link(self, key: EntryKey, token: int) -> None:
         """Give the staging folder hard links to the files of the tree at the final path, if there is one."""
@@ -201,8 +212,8 @@ class DiskSite:
         await self._delete_of(key, disk.TRASH)
 
     async def remove(self, area: str, name: str) -> None:
-        """Delete one name of `.staging`, `.trash` or `.quarantine`."""
-        if area not in {disk.STAGING, disk.TRASH, disk.QUARANTINE} or "/" in name or name in {".", ".."}:
+        """Delete one name of `.staging`, `.trash`, `.quarantine` or `.early`."""
+        if area not in {disk.STAGING, disk.TRASH, disk.QUARANTINE, disk.EARLY} or "/" in name or name in {".", ".."}:
             raise SiteInvalid(f"nothing is removed from {area[:40]!r}")
         await self._run(lambda: disk.delete(self.root / area / name), seconds=LONG_SECONDS)
 
@@ -212,7 +223,7 @@ class DiskSite:
         def work() -> Found:
             versions = self.root / disk.VERSIONS
             trees = [(project, copy) for project in disk.names(versions) for copy in disk.names(versions / project)]
-            areas = [disk.names(self.root / area) for area in (disk.STAGING, disk.TRASH, disk.QUARANTINE)]
+            areas = [disk.names(self.root / area) for area in AREAS]
             return Found(trees, *areas)
 
         return await self._run(work)

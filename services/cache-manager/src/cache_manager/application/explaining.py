@@ -13,7 +13,7 @@ from cache_manager.domain.names import EntryKey
 from cache_manager.domain.retention import Retention
 from cache_manager.domain.score import order, refetch_seconds, score
 from cache_manager.domain.selection import WHOLE, Selection
-from cache_manager.domain.states import PUBLISHED, State
+from cache_manager.domain.states import FILLING, PUBLISHED, State
 from cache_manager.errors import NoSiteError
 from millrace.errors import MillraceError
 
@@ -36,8 +36,10 @@ async def why(entry: Entry, world: World) -> dict[str, Any]:
 
 
 def _reason(entry: Entry) -> str:
-    if entry.reason:
-        return entry.reason
+    if told := views.reason(entry):
+        if entry.leases and entry.state in FILLING and entry.desired == "absent":
+            return f"{told}; it goes as soon as nobody reads it"
+        return told
     if entry.state in PUBLISHED and entry.desired == "absent":
         return "it goes as soon as nobody holds it"
     return "it is there and complete" if entry.state is State.READY else f"it is {entry.state.value}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import structlog
 
@@ -13,8 +14,7 @@ from cache_manager.application.space import give_back
 from cache_manager.application.world import World
 from cache_manager.domain.charge import Charge
 from cache_manager.domain.entry import Entry
-from cache_manager.domain.plan import FILLING
-from cache_manager.domain.states import Move, State
+from cache_manager.domain.states import FILLING, Move, State
 from cache_manager.errors import SiteDraining, SiteUnavailable
 from millrace.errors import Exhausted, MillraceError
 from millrace.leases.ports import Lease
@@ -66,19 +66,28 @@ async def _again(entry: Entry, error: MillraceError, world: World) -> None:
 
 
 async def _give_up(entry: Entry, error: MillraceError, lease: Lease, world: World, *, move: Move) -> None:
-    """Delete what was staged, give the room back, and fail (with an event) or wait for space."""
+    """Delete what was staged, give the room back, and fail (with an event) or wait for space.
+
+    Runs that began early hold nothing any more where the fill has failed: their leases end with it. While it waits for
+    room they are kept, and what they read comes back.
+    """
     folder = await world.folder(entry.site)
+    if entry.readable:
+        entry = await world.entries.note(entry, readable=False)
     await folder.discard(entry.key)
     await folder.trash(entry.key)
     await folder.empty(entry.key)
     retry = timedelta(seconds=world.limits.patience.last_retry)
-    changes = {
+    changes: dict[str, Any] = {
         "charge": Charge(),
         "attempts": entry.attempts + 1,
         "reason": error.message[:MAX_REASON],
         "progress": 0.0,
         "retry_at": world.clock.now() + retry if error.transient else None,
     }
+
+    if move is Move.FAIL:
+        changes["leases"] = {}
 
     async def work(uow: Unit) -> None:
         await uow.guard(lease)

@@ -20,6 +20,7 @@ from cache_manager.application.space import reserve
 from cache_manager.application.world import World
 from cache_manager.domain.entry import Entry
 from cache_manager.domain.states import Move, State
+from millrace.datasets.shelf import Shelf
 from millrace.errors import Corrupt, MillraceError
 from millrace.failpoints import fp
 from millrace.leases.ports import Lease
@@ -44,6 +45,7 @@ async def fill(entry: Entry, lease: Lease, world: World) -> None:
     if adopted is None:
         adopted = await _fetch(reserved, facts, lease, folder, world)
     await folder.empty(entry.key)
+    await folder.hide(entry.key)
     landed, filled = adopted
     seconds = world.clock.monotonic() - started
     await _confirm(landed, filled, lease, folder.path(entry.key), seconds=seconds, world=world)
@@ -97,12 +99,24 @@ async def build(
     target: Path = folder.staging(entry.key, lease.token)
     progress = Progress(facts.bytes)
     near = await _ancestor(entry, folder, world)
-    filled = await reported(entry, progress, world.lake.fill(entry.project, facts, target, progress, near), world)
+    shelf = _shelf(entry, progress, folder, world) if anew and entry.mode == "packs" else None
+    work = world.lake.fill(entry.project, facts, target, progress, near=near, shelf=shelf)
+    filled = await reported(entry, progress, work, world)
     metrics.FETCHED.labels(entry.site).inc(filled.fetched_bytes)
     metrics.LINKED.labels(entry.site).inc(filled.linked_bytes)
     if near is not None:
         log.info("filled from what is near", entry=entry.id, ancestor=near.commit, linked_bytes=filled.linked_bytes)
     return filled
+
+
+def _shelf(entry: Entry, progress: Progress, folder: SiteFolder, world: World) -> Shelf:
+    """Return where packs are shown as they land. From when the manifest is there runs may begin to read."""
+
+    async def opened() -> None:
+        if not entry.readable:
+            await world.entries.note(entry, readable=True, uses=0)
+
+    return Shelf(folder.shelf(entry.key), progress.turns, opened)
 
 
 async def _ancestor(entry: Entry, folder: SiteFolder, world: World) -> Near | None:
@@ -167,6 +181,8 @@ async def _land(entry: Entry, lease: Lease, fetched: int, world: World) -> Entry
 
 
 async def _confirm(entry: Entry, filled: Filled, lease: Lease, path: Path, *, seconds: float, world: World) -> None:
+    measured = bool(filled.fetched_bytes) and not filled.resumed_bytes and not entry.adopt_from
+
     async def work(uow: Unit) -> Entry:
         await uow.guard(lease)
         ready = await uow.entries.move(
@@ -176,10 +192,11 @@ async def _confirm(entry: Entry, filled: Filled, lease: Lease, path: Path, *, se
             attempts=0,
             retry_at=None,
             fetched_bytes=filled.fetched_bytes,
-            uses=entry.uses if filled.fetched_bytes == 0 else 0,
+            readable=False,
             heat=max(1.0, entry.heat),
-            fill_seconds=seconds if filled.fetched_bytes and not entry.adopt_from else entry.fill_seconds,
+            fill_seconds=seconds if measured else entry.fill_seconds,
             idle_seconds=0.0,
+            **({} if entry.readable or not filled.fetched_bytes else {"uses": 0}),
             adopt_from="",
             ready_at=world.clock.now(),
         )
@@ -192,7 +209,7 @@ async def _confirm(entry: Entry, filled: Filled, lease: Lease, path: Path, *, se
     ready = await world.transact(work)
     await fp("fill.C10.after")
     metrics.SECONDS.labels(entry.site).observe(seconds)
-    if filled.fetched_bytes >= SAMPLE_BYTES and seconds > 0 and not entry.adopt_from:
+    if filled.fetched_bytes >= SAMPLE_BYTES and seconds > 0 and measured:
         with contextlib.suppress(MillraceError):  # the fill is over, and stays so
             await world.sites.sample(entry.site, "lake", filled.fetched_bytes / seconds)
     await world.telemetry.progress(ready)

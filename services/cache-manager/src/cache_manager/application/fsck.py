@@ -12,7 +12,7 @@ from cache_manager.application.world import World
 from cache_manager.domain.charge import EVERY_SITE, Quota, Site
 from cache_manager.domain.entry import Entry
 from cache_manager.domain.names import key_of
-from cache_manager.domain.states import State
+from cache_manager.domain.states import SHOWN, State
 
 SETTLE_SECONDS = 0.5
 GONE = frozenset({State.ABSENT, State.FAILED})
@@ -110,6 +110,9 @@ async def _strays(site: Site, folder: SiteFolder, world: World) -> set[Violation
         entry = entries.get(entry_id)
         if entry is None or entry.state not in BUILDING or str(entry.token) != token:
             found.add(Violation("a staging folder that nobody fills", f"site:{site.id}/.staging/{name}"))
+    for name in listed.early:
+        if name not in entries or entries[name].state not in SHOWN:
+            found.add(Violation("packs shown of an entry that nobody fills", f"site:{site.id}/.early/{name}"))
     for name in listed.trash:
         entry = entries.get(name.rpartition(".")[0])
         if entry is None or entry.state in GONE:

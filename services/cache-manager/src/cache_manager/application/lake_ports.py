@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cache_manager.domain.selection import WHOLE, Selection
+from millrace.datasets.shelf import Shelf
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,17 @@ class VersionFacts:
 
 @dataclass(frozen=True)
 class Filled:
-    """What a fill wrote, how many bytes of it came from the lake, and how many were shared with another copy."""
+    """What a fill wrote, how many bytes of it came from the lake, and how many were shared with another copy.
+
+    `resumed_bytes` of those that came from the lake did so for an earlier attempt.
+    """
 
     tree_root: str
     files: int
     bytes: int
     fetched_bytes: int
     linked_bytes: int = 0
+    resumed_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,11 +76,14 @@ class Lake(Protocol):
         facts: VersionFacts,
         target: Path,
         progress: Callable[[int, int], None],
+        *,
         near: Near | None = None,
+        shelf: Shelf | None = None,
     ) -> Filled:
         """Write what is selected into the new folder `target`, each blob verified before its file has a name.
 
-        Files, or packs, that `near` has are linked and not fetched.
+        Files, or packs, that `near` has are linked and not fetched. `shelf` shows packs as they land, and decides which
+        comes next; files have none.
 
         All is durable when it returns. `progress(written bytes, fetched bytes)` is called now and then. Passes the
         failpoints C3 to C6.

@@ -10,13 +10,15 @@ import structlog
 from cache_manager.application import metrics
 from cache_manager.application.ports import Unit
 from cache_manager.application.requests import RequestCache, request_cache
+from cache_manager.application.site_ports import SiteFolder
 from cache_manager.application.world import World
 from cache_manager.domain.entry import Asked, Cause, Entry, Grant
 from cache_manager.domain.names import EntryKey, LeaseName, parse_lease
 from cache_manager.domain.selection import WHOLE, Selection
-from cache_manager.domain.states import PUBLISHED
+from cache_manager.domain.states import LEASED, PUBLISHED, State
 from cache_manager.errors import EntryNotReady, LeaseLost, SiteNotFound
 from millrace.clock import new_id
+from millrace.errors import Invalid
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +28,10 @@ SEEN_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class AcquireLease:
-    """A run needs the path of a version, or of what is selected of it, at a site."""
+    """A run needs the path of a version, or of what is selected of it, at a site.
+
+    `early`: it begins to read packs while others are still being fetched.
+    """
 
     run: str
     site: str
@@ -35,6 +40,7 @@ class AcquireLease:
     commit: str
     cause: Cause = field(default_factory=Cause)
     selection: Selection = WHOLE
+    early: bool = False
 
     @property
     def key(self) -> EntryKey:
@@ -43,20 +49,23 @@ class AcquireLease:
 
 
 async def acquire_lease(cmd: AcquireLease, *, world: World) -> dict[str, Any]:
-    """Grant a run the path of a ready entry. Repeating it replaces the run's earlier lease.
+    """Grant a run the path of an entry that is ready, or readable early. Repeating it replaces the run's lease.
 
     What is not there, and not asked for, is asked for then, so that no run waits for what nobody will bring.
 
     Raises:
         EntryNotReady: it is not ready; says in which state it is, and why.
+        Invalid: files cannot be read early.
         SiteNotFound, NotFound: no such site, dataset or commit.
         SiteUnavailable: the site's directory is away.
     """
     key, run = cmd.key, cmd.run
+    if cmd.early and cmd.selection.mode != "packs":
+        raise Invalid("only packs can be read while they are fetched", hint="ask for mode `packs`, or without `early`")
     if world.folders(cmd.site) is None and await world.sites.get(cmd.site) is None:
         raise SiteNotFound(f"no cache site {cmd.site}", hint=f"PUT /v1/cache/sites/{cmd.site} makes it")
     folder = await world.folder(cmd.site, within=SEEN_SECONDS)
-    granted = await world.grant(key.id, run)
+    granted = await world.grant(key.id, run, cmd.early)
     if granted is None:
         raise _not_ready(key, await _ask_for(cmd, world))
     entry, grant = granted
@@ -65,19 +74,29 @@ async def acquire_lease(cmd: AcquireLease, *, world: World) -> dict[str, Any]:
         metrics.SAVED.labels(key.site).inc(entry.bytes)
     elif grant.fresh:
         metrics.MISSES.labels(key.site).inc()
+    if grant.fresh and entry.state is not State.READY:
+        metrics.EARLY.labels(key.site).inc()
     lease = LeaseName(key.id, run, grant.token)
     return {
         "lease": lease.id,
-        "path": str(folder.path(key)),
+        **where_it_lies(entry, folder),
         "token": grant.token,
         "hit": grant.hit,
         "entry": entry.id,
+        "dataset": entry.dataset,
+        "commit": entry.commit,
         "files": entry.files,
         "bytes": entry.bytes,
         "tree_root": entry.tree_root,
         "mode": entry.mode,
         "seconds": world.limits.lease,
     }
+
+
+def where_it_lies(entry: Entry, folder: SiteFolder) -> dict[str, Any]:
+    """Return an entry's state and final path, and where what has landed is shown if it is still being filled."""
+    early = None if entry.state in PUBLISHED else str(folder.shelf(entry.key))
+    return {"path": str(folder.path(entry.key)), "early": early, "state": entry.state.value}
 
 
 async def _ask_for(cmd: AcquireLease, world: World) -> Entry | None:
@@ -125,7 +144,7 @@ async def renew_lease(lease: str, project: str, *, world: World) -> dict[str, An
     Raises:
         LeaseLost: it was released, expired, or replaced by a later one of the same run.
     """
-    name = _own(lease, project)
+    name = own(lease, project)
     if not await world.entries.renew(name.entry, name.run, name.token):
         raise LeaseLost("the lease is gone; ask for another", lease=lease)
     return {"lease": lease, "token": name.token, "seconds": world.limits.lease}
@@ -133,7 +152,7 @@ async def renew_lease(lease: str, project: str, *, world: World) -> dict[str, An
 
 async def release_lease(lease: str, project: str, *, world: World) -> None:
     """End a lease; one that is gone already is no error."""
-    name = _own(lease, project)
+    name = own(lease, project)
     if await world.entries.end(name.entry, name.run, Grant(name.token, -1)):
         world.kick()
 
@@ -141,7 +160,7 @@ async def release_lease(lease: str, project: str, *, world: World) -> None:
 async def expire_leases(world: World) -> None:
     """End the leases whose beat this process has seen unchanged for longer than a lease lasts."""
     now = world.clock.monotonic()
-    leased = await world.entries.find({"leased": True, "state": tuple(PUBLISHED)})
+    leased = await world.entries.find({"leased": True, "state": tuple(LEASED)})
     grants = [(entry, run, grant) for entry in leased for run, grant in entry.leases.items()]
     world.grants.keep({(entry.id, run) for entry, run, _ in grants})
     for entry, run, grant in grants:
@@ -151,7 +170,12 @@ async def expire_leases(world: World) -> None:
             world.kick()
 
 
-def _own(lease: str, project: str) -> LeaseName:
+def own(lease: str, project: str) -> LeaseName:
+    """Return the parts of a lease of a project.
+
+    Raises:
+        LeaseLost: the project has none of this name.
+    """
     name = parse_lease(lease)
     if name.entry.split(".")[1] != project:
         raise LeaseLost("no such lease", lease=lease)

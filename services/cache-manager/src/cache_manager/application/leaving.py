@@ -58,7 +58,11 @@ async def delete(entry: Entry, lease: Lease, world: World) -> None:
 
 
 async def withdraw(entry: Entry, lease: Lease, world: World) -> None:
-    """Drop what never became ready."""
+    """Drop what never became ready; a run that begins to read it at the last moment wins."""
+    shut = await world.entries.shut(entry)
+    if shut is None:
+        return
+    entry = shut
     if entry.charge:
         folder = await world.folder(entry.site)
         await folder.discard(entry.key)

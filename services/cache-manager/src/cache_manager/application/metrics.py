@@ -10,6 +10,8 @@ from cache_manager.domain.entry import EvictReason
 
 HITS = Counter("millrace_cache_hits", "Leases of bytes that had been fetched for somebody else", ["site"])
 MISSES = Counter("millrace_cache_misses", "First leases of a fill, and leases asked for what is not there", ["site"])
+EARLY = Counter("millrace_cache_early_leases", "Leases that began before the fill was over", ["site"])
+WAITED = Counter("millrace_cache_early_wait_seconds", "Seconds that readers of such leases waited for packs", ["site"])
 JOINS = Counter("millrace_cache_joins", "Requests that joined a fill which was under way", ["site"])
 SAVED = Counter("millrace_cache_saved_bytes", "Bytes that were not downloaded again", ["site"])
 FETCHED = Counter("millrace_cache_fetched_bytes", "Bytes that came from the lake", ["site"])
@@ -36,7 +38,7 @@ ENTRIES = Gauge("millrace_cache_entries", "Entries by state", ["site", "state"])
 
 def announce(site: str) -> None:
     """Let the counters of a site exist before anything happens there: a missing series is not a zero."""
-    for counter in (HITS, MISSES, JOINS, SAVED, FETCHED, LINKED, SCRUBBED, SCRUB_ERRORS, REPAIRED):
+    for counter in (HITS, MISSES, EARLY, WAITED, JOINS, SAVED, FETCHED, LINKED, SCRUBBED, SCRUB_ERRORS, REPAIRED):
         counter.labels(site)
     for reason in get_args(EvictReason):
         EVICTIONS.labels(site, reason)

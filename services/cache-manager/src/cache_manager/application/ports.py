@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from cache_manager.domain.charge import Charge, Quota, Site
 from cache_manager.domain.entry import Asked, Cause, Desired, Entry, EvictReason, Grant, Pin
 from cache_manager.domain.links import Measure
+from cache_manager.domain.names import LeaseName
 from cache_manager.domain.prefetch import Prefetch
 from cache_manager.domain.retention import Rule
 from cache_manager.domain.states import Move
@@ -133,17 +134,31 @@ class Entries(Protocol):
     async def note(self, entry: Entry, **changes: Any) -> Entry:
         """Change fields in the same state; otherwise like `move`."""
 
-    async def report(self, entry: Entry, *, fetched_bytes: int, progress: float) -> Desired | None:
-        """Record progress without raising the revision; return what is wished now, None if the worker was fenced."""
+    async def report(self, entry: Entry, *, fetched_bytes: int, progress: float) -> Entry | None:
+        """Record progress without raising the revision; return the entry then, None if the worker was fenced."""
+
+    async def shut(self, entry: Entry) -> Entry | None:
+        """Let no run begin to read what is being filled; None if one has begun, or the entry went on."""
 
     async def evict(self, entry: Entry, *, reason: EvictReason, only_if_wished: Desired) -> Entry | None:
         """Mark for eviction, if it is ready, held by nobody, and wished as said; else None. Wished absent then."""
 
-    async def grant(self, entry_id: str, run: str) -> tuple[Entry, Grant] | None:
-        """Give a run its lease, if the entry is ready and wished present; else None. Counts hits and bytes saved."""
+    async def grant(self, entry_id: str, run: str, early: bool = False) -> tuple[Entry, Grant] | None:
+        """Give a run its lease, if the entry is ready and wished present; else None. Counts hits and bytes saved.
 
-    async def grant_many(self, entry_id: str, runs: Sequence[str]) -> tuple[Entry, Mapping[str, Grant]] | None:
+        `early`: one that is being filled will do, once it is readable.
+        """
+
+    async def grant_many(
+        self,
+        entry_id: str,
+        runs: Sequence[str],
+        early: bool = False,
+    ) -> tuple[Entry, Mapping[str, Grant]] | None:
         """Give several different runs their leases in one update, in their order; otherwise like `grant`."""
+
+    async def want(self, lease: LeaseName, reader: int, names: Sequence[str]) -> Entry | None:
+        """Record which packs and chunks one of a run's readers needs next, and return the entry; None without lease."""
 
     async def renew(self, entry_id: str, run: str, token: int) -> bool:
         """Raise the beat of a lease; False if it is gone."""

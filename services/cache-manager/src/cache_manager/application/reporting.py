@@ -1,4 +1,8 @@
-"""How far a fill is, told twice a second to the entry's document and to whoever listens."""
+"""How far a fill is, told twice a second to the entry's document and to whoever listens.
+
+The same update brings back what has changed meanwhile: whether the version is still wanted, and what readers who began
+early need next. So it reaches the one process that fills, whichever was asked.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from cache_manager.application.lake_ports import Filled
 from cache_manager.application.world import World
 from cache_manager.domain.entry import Entry
 from cache_manager.errors import WithdrawnError
+from millrace.datasets.turns import Turns, in_turn
 from millrace.errors import Fenced
 from millrace.failpoints import fp_sync
 from millrace.tasks import cancel_and_wait
@@ -22,6 +27,7 @@ class Progress:
         self.total = total
         self.written = 0
         self.fetched = 0
+        self.turns = Turns()
 
     def __call__(self, written: int, fetched: int) -> None:
         """Take the numbers."""
@@ -54,11 +60,14 @@ async def reported(entry: Entry, progress: Progress, work: Awaitable[Filled], wo
 
 
 async def _tell(entry: Entry, progress: Progress, world: World) -> None:
+    pause = world.limits.early_report if entry.leases else world.limits.report
     while True:
-        await world.clock.sleep(world.limits.report)
-        wished = await world.entries.report(entry, fetched_bytes=progress.fetched, progress=progress.share)
-        if wished is None:
+        await world.clock.sleep(pause)
+        known = await world.entries.report(entry, fetched_bytes=progress.fetched, progress=progress.share)
+        if known is None:
             raise Fenced(f"cache entry {entry.id} went on without this worker")
-        if wished == "absent":
+        if known.desired == "absent" and not known.leases:
             raise WithdrawnError(f"{entry.id} is no longer wanted")
+        progress.turns.want({run: in_turn(grant.wanted.values()) for run, grant in known.leases.items()})
+        pause = world.limits.early_report if known.leases else world.limits.report
         await world.telemetry.progress(replace(entry, fetched_bytes=progress.fetched, progress=progress.share))

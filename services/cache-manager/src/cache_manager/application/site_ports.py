@@ -37,12 +37,13 @@ class Marker:
 
 @dataclass(frozen=True)
 class Found:
-    """What lies on a site: copies by (project, name), and the names in `.staging`, `.trash` and `.quarantine`."""
+    """What lies on a site: copies by (project, name), names in `.staging`, `.trash`, `.quarantine` and `.early`."""
 
     trees: Sequence[tuple[str, str]]
     staging: Sequence[str]
     trash: Sequence[str]
     aside: Sequence[str] = ()
+    early: Sequence[str] = ()
 
 
 class SiteFolder(Protocol):
@@ -72,8 +73,14 @@ class SiteFolder(Protocol):
     def staging(self, key: EntryKey, token: int) -> Path:
         """Return where the holder of `token` builds the tree."""
 
+    def shelf(self, key: EntryKey) -> Path:
+        """Return where the packs of an entry are shown while it is filled, whoever fills it."""
+
+    async def hide(self, key: EntryKey) -> None:
+        """Delete the shelf of an entry, if there is one; files that have another name stay."""
+
     async def begin(self, key: EntryKey) -> None:
-        """Delete what earlier owners of the entry left in staging."""
+        """Delete what earlier owners of the entry left in staging; the shelf stays."""
 
     async def seal(self, key: EntryKey, token: int, marker: Marker) -> None:
         """Write `_READY` into the staged tree, durably."""
@@ -88,7 +95,7 @@ class SiteFolder(Protocol):
         """Return what the tree at the final path claims, or None if there is none that claims to be whole."""
 
     async def discard(self, key: EntryKey) -> None:
-        """Delete every staging folder of an entry."""
+        """Delete every staging folder of an entry, and its shelf."""
 
     async def link(self, key: EntryKey, token: int) -> None:
         """Give the staging folder hard links to the files of the tree at the final path, if there is one."""
@@ -127,7 +134,7 @@ class SiteFolder(Protocol):
         """Delete what the trash holds of an entry: the marker first, then slowly."""
 
     async def remove(self, area: str, name: str) -> None:
-        """Delete one name of `.staging`, `.trash` or `.quarantine`."""
+        """Delete one name of `.staging`, `.trash`, `.quarantine` or `.early`."""
 
     async def found(self) -> Found:
         """List what lies on the site."""

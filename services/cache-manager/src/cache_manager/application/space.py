@@ -16,10 +16,14 @@ from millrace.leases.ports import Lease
 OWN_INODES = 3
 """The version's folder, its marker, and a project folder."""
 
+SHELF_INODES = 3
+"""The folders in which packs are shown while others are fetched; the files there are links."""
+
 
 def needed(facts: VersionFacts) -> Charge:
     """Return what a version is charged with."""
-    return Charge(facts.stored_bytes, facts.stored_files + facts.folders + OWN_INODES)
+    own = OWN_INODES + (SHELF_INODES if facts.selection.mode == "packs" else 0)
+    return Charge(facts.stored_bytes, facts.stored_files + facts.folders + own)
 
 
 async def reserve(entry: Entry, facts: VersionFacts, lease: Lease, world: World) -> Entry | None:

@@ -12,7 +12,7 @@ from cache_manager.application.world import World
 from cache_manager.domain.charge import EVERY_SITE, Charge, Site
 from cache_manager.domain.entry import Entry
 from cache_manager.domain.names import EntryKey, key_of
-from cache_manager.domain.states import Move, State
+from cache_manager.domain.states import SHOWN, Move, State
 from millrace.errors import Fenced
 from millrace.leases.beats import Beats
 
@@ -49,6 +49,9 @@ class Sweep:
             key = key_of(site.id, project, copy)
             await self._tree(key, entries.get(key.id), folder)
         await self._staging(found, entries, folder)
+        for name in found.early:
+            if name not in entries or entries[name].state not in SHOWN:
+                await folder.remove(".early", name)
         await self._trash(found, entries, folder)
         for name in found.aside:
             entry = entries.get(name.rpartition(".")[0])

@@ -10,7 +10,14 @@ from cache_manager.domain.entry import Entry
 from cache_manager.domain.links import DEFAULTS
 from cache_manager.domain.names import LeaseName
 from cache_manager.domain.retention import Rule
-from cache_manager.domain.states import PUBLISHED, State
+from cache_manager.domain.states import FILLING, PUBLISHED, State
+
+
+def reason(entry: Entry) -> str:
+    """Return why an entry is as it is, and that it is read already, if it is."""
+    if not entry.leases or entry.state not in FILLING:
+        return entry.reason
+    return f"{entry.reason}; in use while filling" if entry.reason else "in use while filling"
 
 
 def entry(entry: Entry, path: str | None) -> dict[str, Any]:
@@ -27,7 +34,7 @@ def entry(entry: Entry, path: str | None) -> dict[str, Any]:
         "variant": entry.key.variant,
         "state": entry.state.value,
         "desired": entry.desired,
-        "reason": entry.reason,
+        "reason": reason(entry),
         "path": path,
         "files": entry.files,
         "bytes": entry.bytes,

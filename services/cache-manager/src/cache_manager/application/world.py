@@ -30,6 +30,7 @@ class Limits:
     age_step: float = 60.0
     sweep: float = 600.0
     report: float = 0.5
+    early_report: float = 0.2
     high_mark: float = 0.9
     low_mark: float = 0.8
     probe: float = 600.0
@@ -56,7 +57,7 @@ class World:
     holder: str
     clock: Clock
     limits: Limits
-    grant: Callable[[str, str], Awaitable[tuple[Entry, Grant] | None]]
+    grant: Callable[[str, str, bool], Awaitable[tuple[Entry, Grant] | None]]
     kick: Callable[[], None] = lambda: None
     rests: Beats = field(default_factory=Beats)
     grants: Beats = field(default_factory=Beats)

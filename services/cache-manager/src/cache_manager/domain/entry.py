@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -42,12 +42,14 @@ class Grant:
     """A run's right to the path: `beat` rises with each renewal, and whoever sees it unchanged for long may end it.
 
     `hit` says that the bytes had been fetched for somebody else, `fresh` that the run held no lease before this one.
+    `wanted` is what the run's readers need next of a copy that is being filled: names of packs and chunks, by reader.
     """
 
     token: int
     beat: int = 0
     hit: bool = False
     fresh: bool = True
+    wanted: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Entry:
     lie at the site for it.
 
     `misses` counts the first uses of its fills, `hits` all others; `uses` are those of the fill that is there.
+
+    `readable`: it is being filled, and what has landed can be read already.
 
     `heat` counts uses, each of them half as much after a day; `fill_seconds` is what the last whole fetch took.
     """
@@ -99,6 +103,7 @@ class Entry:
     misses: int = 0
     uses: int = 0
     heat: float = 0.0
+    readable: bool = False
     leases: Mapping[str, Grant] = field(default_factory=dict)
     pins: Mapping[str, Pin] = field(default_factory=dict)
     idle_seconds: float = 0.0

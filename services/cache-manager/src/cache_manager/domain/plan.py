@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cache_manager.domain.entry import Entry
-from cache_manager.domain.states import PUBLISHED, State
-
-FILLING = frozenset({State.QUEUED, State.WAIT_SPACE, State.FETCHING, State.VERIFYING})
+from cache_manager.domain.states import FILLING, PUBLISHED, State
 
 
 class Step(StrEnum):
@@ -43,9 +41,9 @@ def next_step(entry: Entry, unchanged: float, patience: Patience) -> Step | None
         return Step.TRASH
     if entry.state is State.REPAIRING and (entry.desired == "present" or entry.held):
         return Step.REPAIR if unchanged >= _pause(entry, patience) else None
-    if entry.desired == "absent":
+    if entry.desired == "absent" and not (entry.state in FILLING and entry.leases):
         return _going(entry, unchanged, patience)
-    if entry.state in FILLING:
+    if entry.state in FILLING:  # one that is to go is filled on for the runs that read it already
         return Step.FILL if unchanged >= _pause(entry, patience) else None
     if entry.state is State.FAILED:
         due = entry.retry_at is not None and unchanged >= patience.last_retry

@@ -78,6 +78,16 @@ PUBLISHED = frozenset({State.READY, State.REPAIRING})
 """States in which readers may have the final path open."""
 
 
+FILLING = frozenset(_UNFINISHED)
+"""States on the way to the first READY."""
+
+SHOWN = frozenset({State.FETCHING, State.VERIFYING})
+"""States in which packs that have landed may be read already."""
+
+LEASED = PUBLISHED | FILLING
+"""States in which there may be leases: in those of a fill only leases of early starts."""
+
+
 def after(state: State, move: Move) -> State:
     """Return the state that `move` leads to.
 

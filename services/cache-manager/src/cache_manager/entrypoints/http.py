@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import Field, model_validator
 
+from cache_manager.application.early import WantPacks, look_at_lease, want_packs
 from cache_manager.application.leases import AcquireLease, acquire_lease, release_lease, renew_lease
 from cache_manager.domain.selection import Selection
 from cache_manager.domain.states import State
@@ -58,6 +59,15 @@ class LeaseBody(SelectionBody):
     site: ResourceName
     dataset: ResourceName
     commit: Digest
+    early: bool = Field(default=False, description="packs that have landed are read while others are fetched")
+
+
+class WantedBody(Body):
+    """What one reader of a run needs next of a copy that is being filled."""
+
+    names: tuple[Digest, ...] = Field(default=(), max_length=16, description="packs and chunks, in their order")
+    reader: int = Field(default=0, ge=0, lt=16, description="tells a run's readers apart; the last word of each counts")
+    waited_seconds: float = Field(default=0.0, ge=0, le=86_400, description="waited since the last call")
 
 
 class PinBody(Body):
@@ -164,6 +174,7 @@ async def post_lease(
         commit=body.commit,
         cause=cause_of(principal),
         selection=body.selection,
+        early=body.early,
     )
     return await acquire_lease(cmd, world=cache.world)
 
@@ -172,6 +183,21 @@ async def post_lease(
 async def put_lease(lease: Id, _: Writer, cache: Here, project: ProjectName = "default") -> dict[str, Any]:
     """Renew a lease; 409 if it is gone."""
     return await renew_lease(lease, project, world=cache.world)
+
+
+@router.get("/leases/{lease}")
+async def get_lease(lease: Id, _: Reader, cache: Here, project: ProjectName = "default") -> dict[str, Any]:
+    """Say where a lease's copy lies now, and how far it is; 409 with the reason if the lease is gone."""
+    return await look_at_lease(lease, project, world=cache.world)
+
+
+@router.post("/leases/{lease}/wanted")
+async def post_wanted(
+    lease: Id, body: WantedBody, _: Writer, cache: Here, project: ProjectName = "default"
+) -> dict[str, Any]:
+    """Say which packs a reader needs next; they are fetched before others. Answers as `GET` of the lease does."""
+    wish = WantPacks(lease, project, body.reader, body.names, body.waited_seconds)
+    return await want_packs(wish, world=cache.world)
 
 
 @router.delete("/leases/{lease}", status_code=204)

@@ -100,7 +100,7 @@ def _command(scope: Scope, message: Message, principal: Principal) -> AcquireLea
     except (MillraceError, ValidationError):
         return None
     cause = Cause(principal=principal.id)
-    return AcquireLease(body.run, body.site, project, body.dataset, body.commit, cause, body.selection)
+    return AcquireLease(body.run, body.site, project, body.dataset, body.commit, cause, body.selection, body.early)
 
 
 def _told(cmd: AcquireLease) -> AcquireLease:

@@ -29,6 +29,7 @@ class RunWish:
     experiment: str = "default"
     mode: Literal["tree", "packs"] = "tree"
     paths: tuple[str, ...] = ()
+    early: bool = False
 
 
 def request_cache(
@@ -97,6 +98,7 @@ async def request_run(
         experiment=wish.experiment,
         mode=wish.mode,
         paths=wish.paths,
+        early=wish.early,
         created_by=by,
         created_at=clock.now(),
         correlation=event.correlationid,
@@ -125,6 +127,7 @@ def _request(run_id: str, version: Version, wish: RunWish) -> TrainingRequested:
         priority=wish.priority,
         experiment=wish.experiment,
         selected=Selected(mode=wish.mode, paths=wish.paths),
+        early=wish.early,
     )
 
 

@@ -161,6 +161,7 @@ def run(item: Run) -> View:
         "experiment": item.experiment,
         "mode": item.mode,
         "paths": list(item.paths),
+        "early": item.early,
         "created_by": item.created_by,
         "created_at": when(item.created_at),
         "correlation": item.correlation,

@@ -47,6 +47,7 @@ class Run(Entity):
     experiment: str = "default"
     mode: Literal["tree", "packs"] = "tree"
     paths: tuple[str, ...] = ()
+    early: bool = False
     created_by: str
     created_at: datetime
     correlation: str = ""

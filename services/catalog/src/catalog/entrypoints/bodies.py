@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from catalog.application.values import JsonObject, check_json
 from millrace.datasets.patterns import Pattern
@@ -109,6 +117,13 @@ class RunBody(Body):
     paths: Annotated[
         tuple[Pattern, ...], Field(max_length=64, description="only what matches, as in `.gitignore`"), Safe
     ] = ()
+    early: Annotated[bool, Field(description="begin once the first packs are at the site; needs mode `packs`")] = False
+
+    @model_validator(mode="after")
+    def _packs_come_early(self) -> Self:
+        if self.early and self.mode != "packs":
+            raise ValueError("only packs can be read while they are fetched: `early` needs mode `packs`")
+        return self
 
 
 class MetricPoint(Body):

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from millrace.errors import Conflict, NotFound, Unavailable
 from trainer.adapters.calls import Calls
+from trainer.application.ports import PackWish, Standing
 from trainer.domain.jobs import CacheLease, Job
 from trainer.errors import LeaseGone, NotCached
 
@@ -27,13 +28,19 @@ class HttpCache:
         body: dict[str, Any] = {"run": job.run, "site": job.site, "dataset": job.dataset, "commit": job.commit}
         if job.mode != "tree" or job.paths:
             body |= {"mode": job.mode, "paths": list(job.paths)}
+        if job.early:
+            body["early"] = True
         try:
             answer = await self._calls("POST", "/v1/cache/leases", project=job.project, body=body)
         except (Conflict, NotFound) as error:
             raise NotCached(error.message) from None
         try:
             return CacheLease(
-                str(answer["lease"]), str(answer["path"]), int(answer.get("token", 0)), bool(answer.get("hit"))
+                str(answer["lease"]),
+                str(answer["path"]),
+                int(answer.get("token", 0)),
+                bool(answer.get("hit")),
+                str(answer.get("early") or ""),
             )
         except (KeyError, TypeError, ValueError):
             raise Unavailable("the cache manager's answer is no lease") from None
@@ -55,6 +62,20 @@ class HttpCache:
             await self._calls("DELETE", self._path(job), project=job.project)
         except (Conflict, NotFound):
             return
+
+    async def want(self, job: Job, wish: PackWish) -> Standing:
+        """Say which packs the run needs next, and return how its copy stands.
+
+        Raises:
+            LeaseGone: the cache manager does not know the lease any more.
+            Unavailable: the cache manager does not answer.
+        """
+        body = {"names": list(wish.names), "reader": wish.reader, "waited_seconds": wish.waited}
+        try:
+            answer = await self._calls("POST", f"{self._path(job)}/wanted", project=job.project, body=body)
+        except (Conflict, NotFound) as error:
+            raise LeaseGone(error.message) from None
+        return Standing("coming" if answer.get("early") else "there", str(answer.get("reason") or ""))
 
     def _path(self, job: Job) -> str:
         return f"/v1/cache/leases/{quote(job.need_lease().id, safe='')}"

@@ -88,14 +88,14 @@ async def _take(line: bytes, told: Told) -> Mapping[str, Any]:
         message = json.loads(line)
         if not isinstance(message, dict):
             raise Invalid("a message is a JSON object")
-        await told(message)
+        answer = await told(message)
     except (ValueError, RecursionError):
         return {"ok": False, "error": "not valid JSON"}
     except MillraceError as error:
         return {"ok": False, "error": error.message}
     except OSError as error:
         return {"ok": False, "error": f"{type(error).__name__}: {error}"}
-    return {"ok": True}
+    return {"ok": True, **answer}
 
 
 async def _answer(writer: asyncio.StreamWriter, answer: Mapping[str, Any]) -> None:

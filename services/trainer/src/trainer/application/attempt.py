@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -20,10 +21,11 @@ from millrace.objects import ObjectStore
 from millrace.tasks import cancel_and_wait
 from millrace.telemetry import span
 from trainer.application import facts, metrics, told
+from trainer.application.early import pass_on
 from trainer.application.environment import environment
 from trainer.application.folders import Folders, RunFolder
 from trainer.application.moves import move_held
-from trainer.application.ports import Catalog, Child, Order, Processes, Report, Switchboard, TrainerUnit
+from trainer.application.ports import Cache, Catalog, Child, Order, Processes, Report, Switchboard, TrainerUnit
 from trainer.application.shipping import Shipping
 from trainer.application.storing import CheckpointUploads, fetch_checkpoint, store_checkpoint, store_package
 from trainer.domain import jobs
@@ -55,6 +57,7 @@ class World:
     transact: Transact[TrainerUnit]
     store: ObjectStore
     catalog: Catalog
+    cache: Cache
     processes: Processes
     switchboard: Switchboard
     folders: Folders
@@ -123,7 +126,7 @@ class Attempt:
             folder.spool, world.catalog, world.clock, project=job.project, run=job.run, fence=self.fence
         )
         uploads = CheckpointUploads(self._store_checkpoint, folder.discard)
-        hears = told.Hears(self._said_by(shipping, uploads, folder))
+        hears = told.Hears(self._said_by(shipping, uploads, folder), self._wanted)
         talk = await world.switchboard.open(f"{self.fence}", hears)
         try:
             async with self._spawned(folder, talk.address) as child:
@@ -238,6 +241,9 @@ class Attempt:
             model=model,
             result=lambda said: self._said.metrics.update(said.numbers),
         )
+
+    async def _wanted(self, said: told.PacksWanted) -> Mapping[str, Any]:
+        return await pass_on(said, self.job, self._world.cache, self._world.transact)
 
     async def _store_checkpoint(self, epoch: int, folder: Path) -> None:
         made = await store_checkpoint(self._world.store, self.job, epoch, folder)

@@ -14,6 +14,7 @@ PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "SSL
 def environment(job: Job, folder: Path, socket: str, own: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the variables for the job's process; `own` is the trainer's environment."""
     ours = os.environ if own is None else own
+    lease = job.need_lease()
     gpus = [device.removeprefix("gpu:") for device in job.need_grant().devices if device.startswith("gpu:")]
     return {
         **{name: ours[name] for name in PASSED_ON if name in ours},
@@ -24,6 +25,7 @@ def environment(job: Job, folder: Path, socket: str, own: Mapping[str, str] | No
         "CUDA_VISIBLE_DEVICES": ",".join(gpus) if gpus else "-1",
         "MILLRACE_RUN_ID": job.run,
         "MILLRACE_RUN_DIR": str(folder),
-        "MILLRACE_INPUT_DATASET": job.need_lease().path,
+        "MILLRACE_INPUT_DATASET": lease.path,
+        **({"MILLRACE_EARLY_DATASET": lease.early} if lease.early else {}),
         "MILLRACE_SOCKET": socket,
     }

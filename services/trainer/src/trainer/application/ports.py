@@ -88,6 +88,23 @@ class Queue(Protocol):
         """Return the last value of a counter."""
 
 
+@dataclass(frozen=True)
+class PackWish:
+    """What one of a run's readers needs next: names of packs and chunks; seconds that it waited since the last wish."""
+
+    names: Sequence[str]
+    reader: int = 0
+    waited: float = 0.0
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the copy that a run reads stands: `coming`, `there` or `failed`; and why."""
+
+    kind: str
+    reason: str = ""
+
+
 class Cache(Protocol):
     """The cache manager's leases."""
 
@@ -108,6 +125,14 @@ class Cache(Protocol):
 
     async def release(self, job: Job) -> None:
         """Give the run's lease back; an unknown one is no error."""
+
+    async def want(self, job: Job, wish: PackWish) -> Standing:
+        """Say which packs the run needs next, and return how its copy stands.
+
+        Raises:
+            LeaseGone: the cache manager does not know the lease any more; the message says why.
+            Unavailable: the cache manager does not answer.
+        """
 
 
 @dataclass(frozen=True)
@@ -206,8 +231,8 @@ class Talk(Protocol):
         """Stop listening and remove the socket."""
 
 
-Told = Callable[[Mapping[str, Any]], Awaitable[None]]
-"""Takes one message of a component. Raises `Invalid` to refuse it."""
+Told = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+"""Takes one message of a component, and returns what to answer. Raises `Invalid` to refuse it."""
 
 
 class Switchboard(Protocol):

@@ -41,6 +41,7 @@ async def record(
         experiment=wanted.experiment,
         mode=wanted.selected.mode,
         paths=wanted.selected.paths,
+        early=wanted.early and wanted.selected.mode == "packs",
         event=encode(event),
         created_at=clock.now(),
         reason=f"waits for {wanted.dataset}@{wanted.version} at site {wanted.site}",

@@ -26,6 +26,9 @@ AT_ONCE = 16
 IN_SIGHT = 64
 """Runs that reach for their cache lease in one step, the next ones in order: a lease pins its version at the site."""
 
+FIRST_LOOK, LAST_LOOK = 0.1, 2.0
+"""Seconds after which a run that begins early asks again, doubling; then it waits as others do."""
+
 
 class Scheduler:
     """Decides for the whole cluster, while it holds the scheduler's lease."""
@@ -38,18 +41,23 @@ class Scheduler:
         cache: Cache,
         clock: Clock,
         on_grant: Callable[[], None],
+        again: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
+        """Build it. `again` lets a step follow in so many seconds, sooner than the next one would."""
         self._queue = queue
         self._transact = transact
         self._cache = cache
         self._clock = clock
         self._on_grant = on_grant
+        self._again = again
+        self._pauses: dict[str, float] = {}
         self._asking = asyncio.Semaphore(AT_ONCE)
 
     async def step(self, lease: Lease) -> None:
         """Bring the queue forward as far as it goes now."""
         waiting = sorted(await self._queue.in_state(State.WAITING), key=lambda job: (-job.priority, job.ticket))
         metrics.WAITING.labels("cache").set(len(waiting))
+        self._pauses = {job.run: self._pauses[job.run] for job in waiting if job.run in self._pauses}
         await asyncio.gather(*(self._reach(job) for job in waiting[:IN_SIGHT]))
         if await self._queue.in_state(State.READY):
             await self._grant(lease)
@@ -60,9 +68,17 @@ class Scheduler:
             try:
                 lease = await self._cache.acquire(job)
             except MillraceError as error:
+                self._look_again(job)
                 await self._note(job, error.message)
                 return
         await self._transact(lambda uow: _leased(uow, job.run, lease))
+
+    def _look_again(self, job: Job) -> None:
+        """Ask again soon for one that begins early: a manifest is there in a moment, and nobody announces it."""
+        pause = self._pauses.get(job.run, FIRST_LOOK)
+        if job.early and pause <= LAST_LOOK:
+            self._pauses[job.run] = pause * 2
+            self._again(pause)
 
     async def _note(self, job: Job, reason: str) -> None:
         if reason != job.reason:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -52,6 +52,15 @@ class ModelMade(Message):
     metrics: dict[Key, float] = Field(default_factory=dict, max_length=1_000)
 
 
+class PacksWanted(Message):
+    """What one of the run's readers needs next of a copy that is being filled. It is answered with how that stands."""
+
+    op: Literal["wanted"]
+    names: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")], ...] = Field(default=(), max_length=16)
+    reader: int = Field(default=0, ge=0, lt=16)
+    waited: float = Field(default=0.0, ge=0, le=86_400)
+
+
 class ResultSaid(Message):
     """What came of the run; its numbers are kept as the run's metrics."""
 
@@ -76,9 +85,11 @@ _KINDS: dict[str, type[Message]] = {
     "checkpoint": CheckpointMade,
     "model": ModelMade,
     "result": ResultSaid,
+    "wanted": PacksWanted,
 }
 
 Handlers = Mapping[str, Callable[[Any], None]]
+Wanted = Callable[[PacksWanted], Awaitable[Mapping[str, Any]]]
 
 
 def handlers(
@@ -94,13 +105,13 @@ def handlers(
 
 
 class Hears:
-    """Parses a component's messages and hands each to its handler."""
+    """Parses a component's messages and hands each to its handler; `wanted` is the one that is answered."""
 
-    def __init__(self, table: Handlers) -> None:
-        self._table = table
+    def __init__(self, table: Handlers, wanted: Wanted | None = None) -> None:
+        self._table, self._wanted = table, wanted
 
-    async def __call__(self, said: Mapping[str, Any]) -> None:
-        """Take one message.
+    async def __call__(self, said: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Take one message, and return what to add to the answer.
 
         Raises:
             Invalid: it is of no known kind, or malformed.
@@ -113,4 +124,7 @@ class Hears:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             raise Invalid(f"{said['op']}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        if isinstance(message, PacksWanted):
+            return await self._wanted(message) if self._wanted is not None else {}
         self._table[str(said["op"])](message)
+        return {}

@@ -33,6 +33,7 @@ def job(item: Job, *, position: int | None = None) -> dict[str, Any]:
         "node": grant.node if grant else None,
         "device": ", ".join(grant.devices) if grant else None,
         "checkpoint": {"epoch": checkpoint.epoch, "manifest": checkpoint.manifest} if checkpoint else None,
+        "early": bool(item.lease and item.lease.early),
         "cancelling": item.cancelling,
         "model_version": item.model_version,
         "exit_code": item.exit_code,

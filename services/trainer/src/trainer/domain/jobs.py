@@ -42,12 +42,16 @@ TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
 
 @dataclass(frozen=True)
 class CacheLease:
-    """The right to read the version at `path` until the lease is given back."""
+    """The right to read the version at `path` until the lease is given back.
+
+    `early` is where packs are to be found until all of them are at `path`; empty for a copy that was complete.
+    """
 
     id: str
     path: str
     token: int = 0
     hit: bool = False
+    early: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,7 @@ class Job:
     experiment: str = "default"
     mode: str = "tree"
     paths: tuple[str, ...] = ()
+    early: bool = False
     event: bytes = b""
     attempt: int = 0
     failures: int = 0

@@ -40,6 +40,7 @@ async def post_run(body: RunBody, caller: Writer, catalog: Here) -> JSONResponse
         experiment=body.experiment,
         mode=body.mode,
         paths=body.paths,
+        early=body.early,
     )
 
     async def work(uow: Unit) -> Reply:
