@@ -4,8 +4,9 @@
 key; `KeyRing` says which. Decision 0018 has the reasons.
 """
 
+from millrace.sealing.catalog_keys import catalog_keys
 from millrace.sealing.key import ProjectKey
 from millrace.sealing.ring import KeyMemory, KeyRing, Known
 from millrace.sealing.store import SealedStore
 
-__all__ = ["KeyMemory", "KeyRing", "Known", "ProjectKey", "SealedStore"]
+__all__ = ["KeyMemory", "KeyRing", "Known", "ProjectKey", "SealedStore", "catalog_keys"]
