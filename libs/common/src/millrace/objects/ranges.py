@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from millrace.errors import Invalid
-
-B = TypeVar("B", bytes, memoryview)
 
 MAX_GAP = 256 * 1024
 """Bytes that may be read in vain between two ranges: cheaper than one more request on any link above 100 Mbit/s."""
@@ -53,9 +50,9 @@ def coalesce(ranges: Sequence[tuple[int, int]], *, gap: int = MAX_GAP, longest: 
     return spans
 
 
-def slices(ranges: Sequence[tuple[int, int]], answers: Sequence[tuple[Span, B]]) -> list[B | bytes]:
-    """Return the bytes of every range, cut from the answers to its `coalesce`d requests; views are cut to views."""
-    found: list[B | bytes] = [b""] * len(ranges)
+def slices(ranges: Sequence[tuple[int, int]], answers: Sequence[tuple[Span, bytes]]) -> list[bytes]:
+    """Return the bytes of every range, cut from the answers to its `coalesce`d requests."""
+    found = [b""] * len(ranges)
     for span, data in answers:
         for position in span.members:
             start, length = ranges[position]

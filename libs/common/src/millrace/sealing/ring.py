@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from millrace.clock import Clock
@@ -41,7 +43,10 @@ class Known:
 
 
 class KeyMemory:
-    """`KeyRing` by `ask`. What is not settled yet is asked for each time: nobody writes to such a project."""
+    """`KeyRing` by `ask`. Keys are asked for again after `seconds`; that a project is not encrypted stays so.
+
+    What is not settled yet is asked for each time: nobody writes to such a project.
+    """
 
     def __init__(
         self, ask: Callable[[str], Awaitable[Known]], clock: Clock, *, seconds: float = REMEMBER_SECONDS
@@ -60,14 +65,20 @@ class KeyMemory:
         asking = self._asking.get(project)
         if asking is None:
             asking = self._asking[project] = asyncio.ensure_future(self._learn(project))
-            asking.add_done_callback(lambda _: self._asking.pop(project, None))
+            asking.add_done_callback(partial(self._asked, project))
         return await asyncio.shield(asking)
+
+    def _asked(self, project: str, asking: asyncio.Future[ProjectKey | None]) -> None:
+        self._asking.pop(project, None)
+        if not asking.cancelled():
+            asking.exception()  # whoever waited was told; if they all left meanwhile, nobody has to be
 
     async def _learn(self, project: str) -> ProjectKey | None:
         self._known.pop(project, None)
         found = await self._ask(project)
         if found.settled:
-            self._known[project] = (self._clock.monotonic() + self._seconds, found.key)
+            until = math.inf if found.key is None else self._clock.monotonic() + self._seconds
+            self._known[project] = (until, found.key)
             while len(self._known) > MAX_PROJECTS:
                 self._known.popitem(last=False)
         return found.key

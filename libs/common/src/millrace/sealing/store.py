@@ -87,7 +87,7 @@ class SealedStore:
             sealed = await self._inner.get(place.stored)
         except NotFound:
             raise _missing(key) from None
-        return await asyncio.to_thread(lambda: bytes(place.segments.open(sealed)))
+        return await asyncio.to_thread(place.segments.open, sealed)
 
     async def get_range(self, key: str, start: int, length: int) -> bytes:
         """Return exactly that range; see the port."""
@@ -127,7 +127,7 @@ class SealedStore:
             for span, (start, _), part in zip(spans, wanted, found, strict=True):
                 whole = place.segments.open_part(part, start, stored)
                 opened.append((Span(start // STORED * SEGMENT, len(whole), span.members), whole))
-            return [bytes(part) for part in slices(ranges, opened)]
+            return slices(ranges, opened)
 
         return await asyncio.to_thread(cut)
 
