@@ -41,11 +41,11 @@ LOOKS = (
 )
 
 
-def run(platform: Platform, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(platform: Platform, *arguments: str, token: Path | None = None) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,
         "MILLRACE_URL": platform.urls["gateway"],
-        "MILLRACE_TOKEN_FILE": str(platform.stack.layout.owner_token),
+        "MILLRACE_TOKEN_FILE": str(token or platform.stack.layout.owner_token),
     }
     command = [str(Path(sys.executable).with_name("millrace")), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)

@@ -16,8 +16,9 @@ from fastapi.responses import JSONResponse, Response
 
 from millrace.datasets.keys import object_key
 from millrace.datasets.stored import load_manifest
-from millrace.errors import MillraceError, NotFound, Unavailable
-from millrace.objects import Lake, Presigned
+from millrace.errors import Conflict, MillraceError, NotFound, Unavailable
+from millrace.objects import Lake, ObjectStore, Presigned
+from millrace.sealing import ProjectKey, SealedStore
 
 TOKEN = "secret-of-the-test"
 MINUTE = timedelta(minutes=1)
@@ -36,9 +37,12 @@ class Gateway:
         self.versions: list[dict[str, Any]] = []
         self.demanded: list[dict[str, Any]] = []
         self.attested: dict[str, str] = {}
+        self.key: ProjectKey | None = None
         self.app = FastAPI()
         self.app.middleware("http")(self._observe)
         self.app.add_api_route("/v1/datasets/{name}", self.dataset, methods=["GET", "PUT"])
+        self.app.add_api_route("/v1/encryption", self.encryption, methods=["GET"])
+        self.app.add_api_route("/v1/encryption/key", self.encryption_key, methods=["GET"])
         self.app.add_api_route("/v1/datasets/{name}/checks", self.checks, methods=["GET"])
         self.app.add_api_route("/v1/datasets/{name}/uploads", self.uploads, methods=["POST"])
         self.app.add_api_route("/v1/datasets/{name}/commits", self.commits, methods=["POST"])
@@ -76,6 +80,8 @@ class Gateway:
         return {"checks": self.demanded, "digest": "0" * 64}
 
     async def uploads(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        if body.get("sealed") != (self.key and self.key.id):
+            raise Conflict("the project is encrypted")
         items = []
         for item in body["objects"]:
             key = object_key("default", item["kind"], item["id"])
@@ -127,11 +133,22 @@ class Gateway:
             raise NotFound("no version yet")
         return self.versions[-1 if ref == "latest" else int(ref) - 1]
 
+    async def encryption(self) -> dict[str, Any]:
+        return {"encrypted": self.key is not None, "settled": True}
+
+    async def encryption_key(self) -> dict[str, Any]:
+        assert self.key is not None
+        return {"key": self.key.text}
+
+    async def key_of(self, project: str) -> ProjectKey | None:
+        assert project == "default"
+        return self.key
+
     @property
-    def lake(self) -> Lake:
+    def lake(self) -> ObjectStore:
         if self.store is None:
             raise Unavailable("this gateway has no lake")
-        return self.store
+        return SealedStore(self.store, self)
 
 
 @contextmanager

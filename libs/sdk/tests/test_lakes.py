@@ -98,7 +98,7 @@ def test_a_gateway_that_says_nothing_of_headers_has_a_lake_on_s3(lakeside: Gatew
 def test_a_refused_url_is_said_to_be_refused(lakeside: Gateway) -> None:
     """As 403 may also mean that an object exists, the gateway is asked; it says that there is none."""
     lakeside.answers[("POST", "/v1/datasets/digits/uploads")] = {
-        "items": [{"url": f"{lakeside.lake.endpoint}/{lakeside.lake.bucket}/{KEY}", "headers": {}}],  # type: ignore[attr-defined]
+        "items": [{"url": f"{lakeside.store.endpoint}/{lakeside.store.bucket}/{KEY}", "headers": {}}],  # type: ignore[attr-defined]
         "next": None,
     }
     with pytest.raises(Forbidden):

@@ -38,6 +38,7 @@ from millrace.events import AnyEvent, DeploymentReady, build, decode, encode
 from millrace.inference import InferenceBatch, batch_subject, encode_batch, message_id
 from millrace.objects.s3 import S3ObjectStore
 from millrace.runtime import listen
+from millrace.sealing import ProjectKey, SealedStore
 from millrace.settings import SharedSettings
 from millrace_stack.ports import free_ports
 from millrace_stack.process import spawn, stop
@@ -104,14 +105,24 @@ class FixedAuthenticator:
 
 @dataclass
 class FakeCatalog:
-    """What the monitor asks the catalog, on a real port."""
+    """What the monitor asks the catalog, on a real port. With a `key` the project is encrypted."""
 
     url: str = ""
+    key: ProjectKey | None = None
     deployments: list[dict[str, Any]] = field(default_factory=list)
     versions: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
 
     def app(self) -> FastAPI:
         app = FastAPI()
+
+        @app.get("/v1/encryption")
+        async def encryption() -> dict[str, bool]:
+            return {"encrypted": self.key is not None, "settled": True}
+
+        @app.get("/v1/encryption/key")
+        async def key() -> dict[str, str]:
+            assert self.key is not None
+            return {"key": self.key.text}
 
         @app.get("/v1/deployments")
         async def deployments() -> dict[str, Any]:
@@ -123,6 +134,11 @@ class FakeCatalog:
             return found or JSONResponse({"code": "not-found"}, status_code=404)
 
         return app
+
+    async def key_of(self, project: str) -> ProjectKey | None:
+        """Return the key that the tests seal with."""
+        assert project == "default"
+        return self.key
 
 
 @pytest.fixture
@@ -200,7 +216,7 @@ class Stage:
             )
             offset += len(raw)
         manifest = builder.build()
-        await save_manifest(self.store, "default", manifest)
+        await save_manifest(SealedStore(self.store, self.catalog), "default", manifest)
         made = Commit(
             root=manifest.tree_root,
             manifest=manifest.id,
@@ -209,7 +225,7 @@ class Stage:
             author="test",
             time=SystemClock().now(),
         )
-        return await save_commit(self.store, "default", made)
+        return await save_commit(SealedStore(self.store, self.catalog), "default", made)
 
     async def reference(self, **changes: Any) -> str:
         made = builders.reference(**changes)

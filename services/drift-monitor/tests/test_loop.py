@@ -19,6 +19,7 @@ from drift_monitor.application.answering import submit_answers
 from drift_monitor.domain.pictures import pixels
 from millrace.clock import SystemClock
 from millrace.events import DeploymentRetired, build
+from millrace.sealing import ProjectKey
 
 from . import builders
 from .conftest import LEAKY, Stage
@@ -166,8 +167,10 @@ async def test_what_serves_is_watched_at_the_start(stage: Stage) -> None:
     assert len(await stage.monitor.kept.watches.every()) == 1
 
 
-async def test_training_pictures_are_never_asked_for(stage: Stage) -> None:
+@pytest.mark.parametrize("key", [None, ProjectKey("default", bytes(range(32)))], ids=["clear", "encrypted"])
+async def test_training_pictures_are_never_asked_for(stage: Stage, key: ProjectKey | None) -> None:
     """Half of the shifted pictures are files of the version: only the others are asked about."""
+    stage.catalog.key = key
     rng, train, held = world()
     shifted = builders.images(rng, 250, level=0.6)
     commit = await stage.commit(shifted[::2])
@@ -232,7 +235,8 @@ async def test_steps_that_run_twice_at_once_ask_and_land_once(stage: Stage) -> N
     rng, train, held = world()
     await watched(stage, train, held)
     queue = await drifted(stage, rng)
-    parts = [bootstrap._Parts(stage.settings, stage.shared, stage.monitor.runtime, httpx.AsyncClient()) for _ in "12"]
+    http = httpx.AsyncClient(base_url=stage.shared.catalog_url)
+    parts = [bootstrap._Parts(stage.settings, stage.shared, stage.monitor.runtime, http) for _ in "12"]
     items = {item.prediction: item.predicted for item in queue.items}
     await stage.monitor.transact(lambda uow: submit_answers("default", queue.id, items, by="ada", uow=uow))
     await asyncio.gather(*(part._lander().step() for part in parts), *(part._asker().step() for part in parts))
@@ -243,3 +247,4 @@ async def test_steps_that_run_twice_at_once_ask_and_land_once(stage: Stage) -> N
     for part in parts:
         await part.client.close()
         await part.store.close()
+    await http.aclose()

@@ -63,3 +63,21 @@ def test_a_run_never_has_a_negative_fence() -> None:
         keys.run_key("p", "r", -1, "x")
     with pytest.raises(Invalid):
         keys.object_key("p", "secrets", ID)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", keys.LAKE_KINDS)
+def test_all_that_a_dataset_consists_of_is_found_by_its_key(kind: keys.LakeKind) -> None:
+    assert keys.find_lake_key(keys.lake_key("default", kind, ID)) == ("default", kind, ID)
+    assert keys.sealed_key("p", kind, "cd" * 48) == f"p/sealed/{kind}/cd/{'cd' * 48}"
+    assert keys.sealed_key("p", kind, "cd" * 48).startswith(keys.sealed_prefix("p", kind))
+    with pytest.raises(Invalid):
+        keys.sealed_key("p", kind, ID)
+    with pytest.raises(Invalid):
+        keys.sealed_prefix("../x", kind)
+
+
+@pytest.mark.parametrize(
+    "key", ["", "/", ID, f"p/{ID}", f"p/packs/{ID}", f"p/records/ab/{ID}", f"P/records/{ID}", f"p/models/{ID}/{ID}"]
+)
+def test_what_is_no_datasets_object_is_not_found(key: str) -> None:
+    assert keys.find_lake_key(key) is None

@@ -72,9 +72,25 @@ class DatasetCalls(Caller[R]):
         """Stop the collection."""
         return self.do(Call("DELETE", path_of("gc")))
 
-    def uploads(self, name: str, objects: Sequence[Mapping[str, Any]]) -> R:
-        """Return presigned PUT URLs, and the headers to send, for the objects that the lake does not have yet."""
-        return self.do(Call("POST", path_of("datasets", name, "uploads"), body={"objects": list(objects)}))
+    def uploads(self, name: str, objects: Sequence[Mapping[str, Any]], *, sealed: str | None = None) -> R:
+        """Return presigned PUT URLs, and the headers to send, for the objects that the lake does not have yet.
+
+        `sealed` is the id of the project's key, with which an encrypted project's objects must be sealed.
+        """
+        body = {"objects": list(objects), **({"sealed": sealed} if sealed else {})}
+        return self.do(Call("POST", path_of("datasets", name, "uploads"), body=body))
+
+    def encryption(self) -> R:
+        """Say whether the project's datasets are sealed in the lake, and whether that is settled."""
+        return self.do(Call("GET", path_of("encryption")))
+
+    def encrypt(self) -> R:
+        """Encrypt the project, which has no dataset yet. It cannot be undone."""
+        return self.do(Call("PUT", path_of("encryption")))
+
+    def encryption_key(self) -> R:
+        """Return the project's key; whoever has it reads the project's datasets wherever they lie."""
+        return self.do(Call("GET", path_of("encryption", "key")))
 
     def downloads(self, name: str, ref: str | int, objects: Sequence[Mapping[str, Any]]) -> R:
         """Return presigned GET URLs for objects of a version."""

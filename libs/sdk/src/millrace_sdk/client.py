@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Awaitable, Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
@@ -34,6 +34,9 @@ from millrace.errors import (
 )
 from millrace_sdk.calls import Call, Calls, Json
 from millrace_sdk.discovery import Access, connection
+
+if TYPE_CHECKING:
+    from millrace.sealing import KeyMemory
 
 TIMEOUT_SECONDS = 15.0
 PATIENCE_SECONDS = 20.0
@@ -196,10 +199,14 @@ class Catalog(_Base, Calls[Json]):
 
 
 class AsyncCatalog(_Base, Calls[Awaitable[Json]]):
-    """The asynchronous client of the gateway; arguments as for `Catalog`."""
+    """The asynchronous client of the gateway; arguments as for `Catalog`.
+
+    `keys` remembers the key of an encrypted project for the stores that this client opens.
+    """
 
     def __init__(self, url: str | None = None, **options: Any) -> None:
         super().__init__(url, **options)
+        self.keys: KeyMemory | None = None
         self._http = httpx.AsyncClient(**self._options)
 
     async def do(self, call: Call) -> Json:

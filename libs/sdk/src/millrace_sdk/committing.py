@@ -124,6 +124,6 @@ async def _manifest(catalog: AsyncCatalog, name: str, version: Mapping[str, Any]
 
 
 def _store(catalog: AsyncCatalog, name: str, ref: int | None = None) -> Any:
-    from millrace_sdk.presigned import PresignedObjectStore
+    from millrace_sdk.gateway_store import GatewayStore
 
-    return PresignedObjectStore(catalog, name, ref=ref)
+    return GatewayStore(catalog, name, ref=ref)

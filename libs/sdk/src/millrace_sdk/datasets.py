@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from millrace.datasets.manifest import Manifest
     from millrace.datasets.sample_sources import Source
     from millrace.datasets.waiting import Filling
-    from millrace_sdk.presigned import PresignedObjectStore
+    from millrace_sdk.gateway_store import GatewayStore
 
 
 class Dataset(KernelDataset):
@@ -174,13 +174,13 @@ def _open_again(
 
 
 @asynccontextmanager
-async def _gateway(name: str, version: int | str, project: str, access: Access) -> AsyncIterator[PresignedObjectStore]:
+async def _gateway(name: str, version: int | str, project: str, access: Access) -> AsyncIterator[GatewayStore]:
     """Connect to a version's objects through the gateway."""
     from millrace_sdk.client import AsyncCatalog
-    from millrace_sdk.presigned import PresignedObjectStore
+    from millrace_sdk.gateway_store import GatewayStore
 
     async with AsyncCatalog.of(access, project=project) as catalog:
-        store = PresignedObjectStore(catalog, name, ref=version)
+        store = GatewayStore(catalog, name, ref=version)
         try:
             yield store
         finally:

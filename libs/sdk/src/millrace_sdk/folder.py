@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from millrace.datasets.push import PushResult
     from millrace.datasets.verify import VerifyResult
     from millrace_sdk.client import AsyncCatalog
-    from millrace_sdk.presigned import PresignedObjectStore
+    from millrace_sdk.gateway_store import GatewayStore
     from millrace_sdk.selection import Skip
 
 CONFIG_FOLDER = ".millrace-data"
@@ -350,10 +350,10 @@ class WorkingCopy:
         found: dict[str, Any] = await self._catalog.version(self.config.dataset, dataset["head"]["version"])
         return found
 
-    def _store(self, ref: int | None) -> PresignedObjectStore:
-        from millrace_sdk.presigned import PresignedObjectStore
+    def _store(self, ref: int | None) -> GatewayStore:
+        from millrace_sdk.gateway_store import GatewayStore
 
-        return PresignedObjectStore(self._catalog, self.config.dataset, ref=ref)
+        return GatewayStore(self._catalog, self.config.dataset, ref=ref)
 
     def _synced(self, version: dict[str, Any], uploaded: int, *, changed: bool) -> Synced:
         return Synced(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -35,12 +35,22 @@ _EXISTS = frozenset({409, 412})
 
 
 class PresignedObjectStore:
-    """`ObjectStore` over presigned URLs. `ref` is the version that reads come from; without one it only writes."""
+    """`ObjectStore` over presigned URLs. `ref` is the version that reads come from; without one it only writes.
+
+    `sealed` says with which key what is put is sealed, by its id; see `GatewayStore`.
+    """
 
     def __init__(
-        self, catalog: AsyncCatalog, dataset: str, *, ref: str | int | None = None, timeout: float = 60.0
+        self,
+        catalog: AsyncCatalog,
+        dataset: str,
+        *,
+        ref: str | int | None = None,
+        timeout: float = 60.0,
+        sealed: Callable[[], Awaitable[str | None]] | None = None,
     ) -> None:
         self._catalog = catalog
+        self._sealed = sealed
         self._dataset = dataset
         self._ref = ref
         self._transport = Transport(timeout=timeout)
@@ -66,8 +76,7 @@ class PresignedObjectStore:
         if not create_only:
             raise Invalid("objects of a dataset are only ever created")
         kind, name = _parts(key)
-        answer = await self._catalog.uploads(self._dataset, [{"kind": kind, "id": name, "size": len(data)}])
-        item = answer["items"][0]
+        item = await self._upload({"kind": kind, "id": name, "size": len(data)})
         if item["url"] is None:
             return False
         headers = {"content-type": "application/octet-stream", **_headers(item, CREATE_ON_S3)}
@@ -107,8 +116,13 @@ class PresignedObjectStore:
 
         A URL that only allows to create is refused as forbidden where the object exists, by Azure for one.
         """
-        answer = await self._catalog.uploads(self._dataset, [{"kind": kind, "id": name}])
-        return answer["items"][0]["url"] is None
+        return (await self._upload({"kind": kind, "id": name}))["url"] is None
+
+    async def _upload(self, item: dict[str, Any]) -> dict[str, Any]:
+        sealed = None if self._sealed is None else await self._sealed()
+        answer = await self._catalog.uploads(self._dataset, [item], sealed=sealed)
+        found: dict[str, Any] = answer["items"][0]
+        return found
 
     async def _sized(self, key: str) -> ObjectInfo | None:
         request = await self._request(key)

@@ -86,7 +86,11 @@ class ServiceEnvironment:
     def _special(self, name: str) -> dict[str, str]:
         """Return what only one service is told."""
         if name == "catalog":
-            files = {"BOOTSTRAP_FILE": self.layout.bootstrap, "PEPPER_FILE": self.layout.pepper}
+            files = {
+                "BOOTSTRAP_FILE": self.layout.bootstrap,
+                "PEPPER_FILE": self.layout.pepper,
+                "MASTER_KEY_FILE": self.layout.master_key,
+            }
             return {f"MILLRACE_CATALOG_{key}": str(path) for key, path in files.items()}
         if name == "cache-manager":
             path = str(self.layout.site(self.config.site))

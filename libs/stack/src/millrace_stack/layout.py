@@ -93,6 +93,11 @@ class Layout:
         return self.secrets / "catalog-pepper"
 
     @property
+    def master_key(self) -> Path:
+        """Return the file with the master keys of encrypted projects; who loses it loses their data."""
+        return self.secrets / "catalog-master-key"
+
+    @property
     def pseudonyms(self) -> Path:
         """Return the file with ingest's secret for pseudonyms; who loses it gives known patients new names."""
         return self.secrets / "pseudonyms"

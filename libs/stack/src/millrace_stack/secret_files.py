@@ -70,6 +70,7 @@ def create(layout: Layout, *, services: Iterable[str], databases: Iterable[str],
     ensure(layout.s3_access_key, lambda: secrets.token_hex(10))
     ensure(layout.s3_secret_key, lambda: secrets.token_hex(20))
     ensure(layout.pepper, lambda: secrets.token_hex(32))
+    ensure(layout.master_key, lambda: secrets.token_hex(32))
     ensure(layout.pseudonyms, lambda: secrets.token_hex(32))
     write(layout.bootstrap, json.dumps(bootstrap(layout, services), indent=1))
 

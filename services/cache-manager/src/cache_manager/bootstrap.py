@@ -46,6 +46,7 @@ from millrace.objects import ObjectStore
 from millrace.objects.lake import open_lake
 from millrace.outbox import Relay
 from millrace.runtime import Kick, Reconciler, Runtime
+from millrace.sealing import SealedStore, catalog_keys
 from millrace.service import relay_events
 from millrace.settings import SharedSettings
 
@@ -191,7 +192,7 @@ def build(
     engine = assemble(
         settings,
         client,
-        store,
+        SealedStore(store, catalog_keys(http, token=token, clock=runtime.clock)),
         catalog=HttpCatalog(http, token=token),
         telemetry=BusTelemetry(bus, runtime.clock),
         clock=runtime.clock,

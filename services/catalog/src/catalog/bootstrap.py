@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import httpx
+import structlog
 from fastapi import FastAPI
 
 from catalog.adapters.authenticator import CatalogAuthenticator
@@ -14,12 +15,15 @@ from catalog.adapters.checking import LakeChecker
 from catalog.adapters.lake import ObjectStoreLake
 from catalog.adapters.landing_zone import S3LandingZone
 from catalog.adapters.landing_zone_whole import WholeLandingZone
+from catalog.adapters.master_keys import MasterKeys, parse_master_keys
 from catalog.adapters.mongo_unit import CatalogUnitOfWork, MongoDocuments
 from catalog.adapters.pictures.painter import ProcessPainter
+from catalog.adapters.project_keys import own_keys
 from catalog.adapters.schema import MIGRATIONS
 from catalog.adapters.services import HttpServices
 from catalog.adapters.version_files import LakeFiles
 from catalog.application.catalog import Catalog
+from catalog.application.encryption import rewrap
 from catalog.application.projections.receive import OWN_SOURCE
 from catalog.application.tokens import install_tokens, read_bootstrap
 from catalog.entrypoints import jobs
@@ -36,7 +40,10 @@ from millrace.objects import Lake
 from millrace.objects.lake import open_lake
 from millrace.outbox import Relay
 from millrace.runtime import Reconciler, Runtime
+from millrace.sealing import SealedStore
 from millrace.settings import SharedSettings
+
+log = structlog.get_logger(__name__)
 
 SERVICE = "catalog"
 RETRY_SECONDS = 3.0
@@ -76,6 +83,7 @@ class Parts:
     client: Client
     http: httpx.AsyncClient
     store: Lake
+    sealed: SealedStore
     painter: ProcessPainter
     zone: S3LandingZone | WholeLandingZone
     bus: Bus
@@ -111,15 +119,19 @@ def assemble(settings: CatalogSettings, shared: SharedSettings, store: Lake) -> 
     http = httpx.AsyncClient(follow_redirects=False, trust_env=False)
     painter = ProcessPainter()
     zone = S3LandingZone(shared, store) if shared.lake == "s3" else WholeLandingZone(shared, store)
+    text = settings.master_keys
+    keys = MasterKeys(() if text is None else parse_master_keys(text))
+    sealed = SealedStore(store, own_keys(documents, keys, clock))
     catalog = Catalog(
         documents=documents,
         transact=transactor,
-        lake=ObjectStoreLake(store),
-        files=LakeFiles(store),
-        checker=LakeChecker(store),
+        lake=ObjectStoreLake(sealed),
+        files=LakeFiles(sealed),
+        checker=LakeChecker(sealed),
         painter=painter,
         zone=zone,
         clock=clock,
+        keys=keys,
         services=HttpServices(neighbours(shared), http),
         environment=shared.environment,
         pepper=pepper,
@@ -129,7 +141,20 @@ def assemble(settings: CatalogSettings, shared: SharedSettings, store: Lake) -> 
     )
     bus.subscribe(subscriptions(clock), transactor)
     return Parts(
-        settings, shared, clock, client, http, store, painter, zone, bus, relay, transactor, catalog, authenticator
+        settings=settings,
+        shared=shared,
+        clock=clock,
+        client=client,
+        http=http,
+        store=store,
+        sealed=sealed,
+        painter=painter,
+        zone=zone,
+        bus=bus,
+        relay=relay,
+        transactor=transactor,
+        catalog=catalog,
+        authenticator=authenticator,
     )
 
 
@@ -179,6 +204,8 @@ class Start:
             wanted = await asyncio.to_thread(read_bootstrap, path)
             pepper = parts.catalog.pepper
             await parts.catalog.in_unit(install_tokens, wanted, path.parent, pepper=pepper, clock=parts.clock)
+        if locked := await parts.catalog.in_unit(rewrap, parts.catalog.keys):
+            log.error("keys of encrypted projects cannot be unwrapped: the master key is not there", projects=locked)
         self._database.set()
 
     async def prepare_lake(self) -> None:

@@ -55,6 +55,24 @@ class ChecksChanged(Conflict):
     code = "checks-changed"
 
 
+class AlreadyInClear(Conflict):
+    """Datasets of the project are not sealed, and would stay so."""
+
+    code = "already-in-clear"
+
+
+class NotSealedSo(Conflict):
+    """The client seals not at all, or with another key than the project's."""
+
+    code = "not-sealed-so"
+
+
+class KeyLocked(Conflict):
+    """The master key that a project's key needs is not there: nothing that waiting mends."""
+
+    code = "key-locked"
+
+
 class AmbiguousVersion(Invalid):
     """The commit prefix fits more than one version."""
 

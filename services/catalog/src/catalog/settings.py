@@ -23,6 +23,9 @@ class CatalogSettings(ServiceSettings):
     mongo_database: str = Field(default="catalog", pattern=r"^[a-z0-9_-]{1,38}$")
     pepper_file: Path | None = Field(default=None, description="the secret that API tokens are hashed with")
     bootstrap_file: Path | None = Field(default=None, description="JSON list of the installation's own tokens")
+    master_key_file: Path | None = Field(
+        default=None, description="the keys that projects' keys are wrapped with, one a line; the first wraps"
+    )
     webhook_origins: tuple[str, ...] = Field(
         default=(), description="origins that may subscribe `POST /v1/events` as a webhook (Event Grid)"
     )
@@ -40,6 +43,15 @@ class CatalogSettings(ServiceSettings):
     landing_days: float = Field(
         default=7.0, ge=1.0, le=3_650.0, description="how long a landing over HTTP that nobody closed is kept"
     )
+
+    @property
+    def master_keys(self) -> str | None:
+        """Return the text of the master keys' file, None where none is configured.
+
+        Raises:
+            Invalid: the file cannot be read, or by everybody.
+        """
+        return None if self.master_key_file is None else read_secret(self.master_key_file).get_secret_value()
 
     @property
     def pepper(self) -> bytes:

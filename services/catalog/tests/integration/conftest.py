@@ -111,6 +111,7 @@ async def parts(mongo_server, mongo_database_name, s3_server, s3_bucket, tmp_pat
     """The parts of a catalog with a database and a bucket of its own; nothing runs."""
     secret = {"mongo": mongo_server.uri, "access": s3_server.access_key, "secret": s3_server.secret_key}
     secret["pepper"] = secrets.token_hex(16)
+    secret["master"] = secrets.token_hex(32)
     for name, text in secret.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o600)
@@ -124,6 +125,7 @@ async def parts(mongo_server, mongo_database_name, s3_server, s3_bucket, tmp_pat
         mongo_uri_file=tmp_path / "mongo",
         mongo_database=mongo_database_name,
         pepper_file=tmp_path / "pepper",
+        master_key_file=tmp_path / "master",
         bootstrap_file=tmp_path / "bootstrap.json",
         webhook_origins=("eventgrid.azure.net",),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from catalog.application.forgotten import Forgotten
 from catalog.application.landings import PART_BYTES
+from millrace.errors import NotFound
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
 BIG = random.Random(8).randbytes(2 * PART_BYTES + 12_345)
@@ -172,6 +174,28 @@ async def test_a_landing_that_nobody_closed_is_taken_away_and_nothing_else(gatew
     assert (await lies(gateway, closed, "a"), await lies(gateway, announced, "a")) == (b"12", b"34")
     for key in (*others, "Odd/landing/upload-x/a", "default/packs/x"):
         assert await store.get(key) == b"mine"
+
+
+async def test_an_encrypted_project_keeps_no_landing_that_became_a_version(gateway: Any) -> None:
+    await gateway.parts.store.ensure_bucket()
+    assert (await gateway.call("PUT", "/v1/encryption")).status_code == 201
+    catalog = gateway.parts.catalog
+    ids = {}
+    for state in ("completed", "running", "failed"):
+        ids[state] = (await call(gateway, "POST", "", 201))["landing"]
+        await call(gateway, "PUT", f"/{ids[state]}/files/a", 204, content=b"12")
+        close = {"dataset": "photos", "files": 1, "bytes": 2}
+        operation = (await call(gateway, "POST", f"/{ids[state]}", 202, json=close))["operation"]
+
+        async def end(*, uow: Any, operation: str = operation, state: Any = state) -> None:
+            found = await uow.operations.get(operation)
+            await uow.operations.save(replace(found, state=state))
+
+        await catalog.in_unit(end)
+    assert await Forgotten(catalog.documents, gateway.parts.zone, catalog.clock, age=timedelta(days=7)).step() == 1
+    assert await lies(gateway, ids["running"], "a") == await lies(gateway, ids["failed"], "a") == b"12"
+    with pytest.raises(NotFound):
+        await lies(gateway, ids["completed"], "a")
 
 
 async def test_rounds_are_bounded_and_go_on(gateway: Any, monkeypatch: Any) -> None:

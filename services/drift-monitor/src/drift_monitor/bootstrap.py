@@ -35,6 +35,7 @@ from millrace.leases import Leadership, LeaseStore, ProcessIdentity
 from millrace.objects.lake import open_lake
 from millrace.outbox import Relay
 from millrace.runtime import Runtime
+from millrace.sealing import SealedStore, catalog_keys
 from millrace.service import relay_events
 from millrace.settings import SharedSettings
 
@@ -102,7 +103,9 @@ class _Parts:
         self.store = open_lake(shared)
         self.samples = Samples(self.store)
         self.baselines = LakeBaselines(self.store)
-        registry = CatalogRegistry(http, settings.token.get_secret_value() if settings.token_file else "")
+        token = settings.token.get_secret_value() if settings.token_file else ""
+        self.versions = LakeVersions(SealedStore(self.store, catalog_keys(http, token=token, clock=clock)))
+        registry = CatalogRegistry(http, token)
         self.book = WatchBook(self.transact, self.kept, registry)
         self.watches = jobs.watches(self.book, clock)
         self.landing = jobs.landing(self._lander(), clock)
@@ -123,7 +126,7 @@ class _Parts:
             self.transact,
             self.kept,
             baselines=self.baselines,
-            versions=LakeVersions(self.store),
+            versions=self.versions,
             objects=self.store,
             config=AskingConfig(
                 size=settings.queue_size,

@@ -41,6 +41,7 @@ from millrace.leases import LeaseStore, ProcessIdentity
 from millrace.objects import ObjectStore
 from millrace.outbox import Relay
 from millrace.runtime import Kick, Reconciler, Runtime
+from millrace.sealing import KeyRing, SealedStore, catalog_keys
 from millrace.service import relay_events
 from millrace.settings import SharedSettings
 
@@ -115,15 +116,16 @@ def assemble(
     clock: Clock,
     holder: str | None = None,
     scheme: Scheme = "s3",
+    keys: KeyRing | None = None,
 ) -> Engine:
-    """Build the working part on the lake's `bucket`; nothing runs yet.
+    """Build the working part on the lake's `bucket`; nothing runs yet. Without `keys` nothing is sealed.
 
     Raises:
         Invalid: a landing zone lies in another kind of lake than this.
     """
     database = client[settings.mongo_database]
     transactor = Transactor(client, settings.mongo_database, IngestUnitOfWork, clock=clock, source=SOURCE)
-    lake = DatasetLake(stores(bucket))
+    lake = DatasetLake(stores(bucket) if keys is None else SealedStore(stores(bucket), keys))
     looks = examiner(settings)
     guard = EgressGuard([item.allowed() for item in settings.hosts])
     roots = tuple(item.root() for item in settings.folders)
@@ -185,6 +187,7 @@ def build(
         catalog=catalog,
         clock=runtime.clock,
         scheme=shared.lake_scheme,
+        keys=catalog_keys(http, token=token, clock=runtime.clock),
     )
     relay = Relay(client, settings.mongo_database, bus.publisher, runtime.clock)
     engine.transactor.on_emit = relay.kick

@@ -34,12 +34,14 @@ _READ = frozenset(
         "waiting",
     )
 )
-_CONTRIBUTE = _READ | {"datasets:write", "cache:write", "events:write", "labels:write", "endpoints:infer"}
+_VIEW = _READ | {"datasets:key"}
+_CONTRIBUTE = _VIEW | {"datasets:write", "cache:write", "events:write", "labels:write", "endpoints:infer"}
 _TRAIN = _CONTRIBUTE | {"cache:pin", "runs:write", "queue:write"}
 _DEPLOY = _TRAIN | {"datasets:demand", "models:promote", "deployments:write", "policies:write", "endpoints:probe"}
 _ADMIN = _DEPLOY | {
     "audit:read",
     "datasets:delete",
+    "datasets:encrypt",
     "dlq:read",
     "dlq:write",
     "fsck:read",
@@ -50,18 +52,18 @@ _ADMIN = _DEPLOY | {
 
 ROLES: MappingProxyType[str, frozenset[str]] = MappingProxyType(
     {
-        "viewer": _READ,
+        "viewer": _VIEW,
         "contributor": _CONTRIBUTE,
         "trainer": _TRAIN,
         "deployer": _DEPLOY,
         "admin": _ADMIN,
         "owner": _ADMIN | {"projects:write", "platform:admin"},
         "service-catalog": _READ | {"tokens:introspect", "fsck:read"},
-        "service-ingest": _READ | {"tokens:introspect", "datasets:write"},
-        "service-cache-manager": _READ | {"tokens:introspect"},
+        "service-ingest": _VIEW | {"tokens:introspect", "datasets:write"},
+        "service-cache-manager": _VIEW | {"tokens:introspect"},
         "service-trainer": _READ | {"tokens:introspect", "cache:write", "runs:report", "models:write"},
         "service-serving": _READ | {"tokens:introspect"},
-        "service-drift-monitor": _READ | {"tokens:introspect"},
+        "service-drift-monitor": _VIEW | {"tokens:introspect"},
         "etl": frozenset({"events:write", "operations:read"}),
         "application": frozenset({"endpoints:infer", "endpoints:read"}),
     }

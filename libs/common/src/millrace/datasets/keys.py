@@ -10,9 +10,15 @@ from millrace.events.names import NAME_PATTERN
 from millrace.objects.port import check_key
 
 Kind = Literal["packs", "chunks", "manifests", "commits"]
+LakeKind = Literal["packs", "chunks", "manifests", "commits", "records"]
+"""What a project has in the lake for its datasets: all of it is sealed where the project is encrypted."""
 
 KINDS: tuple[Kind, ...] = ("packs", "chunks", "manifests", "commits")
+LAKE_KINDS: tuple[LakeKind, ...] = (*KINDS, "records")
+SEALED = "sealed"
+"""The folder of a project that holds what is sealed."""
 
+_SEALED_NAME = re.compile(r"[0-9a-f]{96}")
 _NAME = re.compile(NAME_PATTERN)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FANNED = ("packs", "chunks")
@@ -35,9 +41,14 @@ def check_project(project: str) -> str:
     Raises:
         Invalid: it is not.
     """
-    if not _NAME.fullmatch(project) or project.endswith("\n"):
+    if not is_project(project):
         raise Invalid(f"not a project name: {project[:80]!r}")
     return project
+
+
+def is_project(text: str) -> bool:
+    """Return whether `text` is a project's name."""
+    return bool(_NAME.fullmatch(text)) and not text.endswith("\n")
 
 
 def object_key(project: str, kind: Kind, digest: str) -> str:
@@ -60,6 +71,42 @@ def parse_object_key(key: str) -> tuple[str, Kind, str]:
         if len(parts) >= 3 and parts[1] == kind and object_key(parts[0], kind, parts[-1]) == key:
             return parts[0], kind, parts[-1]
     raise Invalid(f"not the key of a dataset's object: {key[:120]!r}")
+
+
+def records_key(project: str, records: str) -> str:
+    """Return `<project>/records/<records>`."""
+    return f"{check_project(project)}/records/{check_digest(records)}"
+
+
+def lake_key(project: str, kind: LakeKind, digest: str) -> str:
+    """Return the key of any object that a dataset consists of."""
+    return records_key(project, digest) if kind == "records" else object_key(project, kind, digest)
+
+
+def find_lake_key(key: str) -> tuple[str, LakeKind, str] | None:
+    """Return (project, kind, digest) of a key that `lake_key` makes, None of any other."""
+    project, _, rest = key.partition("/")
+    folder, digest = rest.partition("/")[0], key.rpartition("/")[2]
+    if not is_project(project) or not _DIGEST.fullmatch(digest):
+        return None
+    kinds = (kind for kind in LAKE_KINDS if kind == folder and lake_key(project, kind, digest) == key)
+    return next(((project, kind, digest) for kind in kinds), None)
+
+
+def sealed_key(project: str, kind: LakeKind, name: str) -> str:
+    """Return `<project>/sealed/<kind>/<n2>/<name>`: where an object lies whose name is sealed to 96 hex digits.
+
+    Raises:
+        Invalid: no such name or kind.
+    """
+    if kind not in LAKE_KINDS or not _SEALED_NAME.fullmatch(name):
+        raise Invalid(f"not the sealed name of an object: {name[:40]!r}")
+    return f"{sealed_prefix(project, kind)}{name[:2]}/{name}"
+
+
+def sealed_prefix(project: str, kind: LakeKind) -> str:
+    """Return `<project>/sealed/<kind>/`."""
+    return f"{check_project(project)}/{SEALED}/{kind}/"
 
 
 def pack_key(project: str, pack: str) -> str:

@@ -48,7 +48,7 @@ def footer(blobs: Sequence[tuple[bytes, int]], *, flags: int = 0) -> bytes:
     return index + TRAILER.pack(MAGIC, VERSION, 0, len(blobs), place, 0, blake3(index).digest())
 
 
-def pack_id(end: bytes) -> str:
+def pack_id(end: bytes | bytearray | memoryview) -> str:
     """Return a pack's id from its bytes, or from its footer alone."""
     return blake3(end[-TRAILER.size :]).hexdigest()
 
@@ -58,7 +58,7 @@ def size_with(blobs: int, data: int) -> int:
     return data + blobs * RECORD.size + TRAILER.size
 
 
-def index_span(trailer: bytes, size: int) -> tuple[int, int]:
+def index_span(trailer: bytes | bytearray | memoryview, size: int) -> tuple[int, int]:
     """Return (offset, length) of the index, from the last 64 bytes of a pack of `size` bytes.
 
     Raises:
@@ -76,7 +76,7 @@ def index_span(trailer: bytes, size: int) -> tuple[int, int]:
     return place, count * RECORD.size
 
 
-def parse_index(end: bytes, size: int, *, expect: str | None = None) -> list[Blob]:
+def parse_index(end: bytes | bytearray | memoryview, size: int, *, expect: str | None = None) -> list[Blob]:
     """Return the blobs of a pack of `size` bytes from `end`, its last bytes (index and trailer at least).
 
     Raises:
@@ -96,7 +96,7 @@ def parse_index(end: bytes, size: int, *, expect: str | None = None) -> list[Blo
     return blobs
 
 
-def _records(index: bytes) -> Iterator[Blob]:
+def _records(index: bytes | bytearray | memoryview) -> Iterator[Blob]:
     offset = 0
     for digest, length, flags in RECORD.iter_unpack(index):
         if flags not in {0, SPARE}:
@@ -107,7 +107,7 @@ def _records(index: bytes) -> Iterator[Blob]:
         offset += length
 
 
-def read_pack(data: bytes, *, expect: str | None = None) -> list[tuple[Blob, memoryview]]:
+def read_pack(data: bytes | bytearray | memoryview, *, expect: str | None = None) -> list[tuple[Blob, memoryview]]:
     """Return the blobs of a whole pack with their bytes, each verified.
 
     Raises:

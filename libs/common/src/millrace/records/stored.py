@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from millrace.datasets.keys import check_digest, check_project
+from millrace.datasets.keys import records_key
 from millrace.errors import Invalid, NotFound
 from millrace.objects.port import ObjectStore
 from millrace.records.table import MAX_TABLE, RecordTable
-
-
-def records_key(project: str, records: str) -> str:
-    """Return `<project>/records/<digest>`."""
-    return f"{check_project(project)}/records/{check_digest(records)}"
 
 
 async def save_records(store: ObjectStore, project: str, table: RecordTable) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from millrace.errors import Invalid, NotFound
 from millrace_sdk import folder, pointer
-from millrace_sdk.cli import data_checks, data_files, data_upkeep, ingest, records
+from millrace_sdk.cli import data_checks, data_encrypt, data_files, data_upkeep, ingest, records
 from millrace_sdk.cli.common import DEFAULT, AsJson, Project, catalog, split_ref
 from millrace_sdk.cli.output import print_json, print_table, progress, report, say, size
 from millrace_sdk.folder import Config, Plan
@@ -37,6 +37,7 @@ ingest.register(app)
 records.register(app)
 data_files.register(app)
 data_upkeep.register(app)
+data_encrypt.register(app)
 app.add_typer(data_checks.app, name="checks")
 
 
@@ -92,7 +93,8 @@ def status(where: Folder = HERE, as_json: AsJson = False) -> None:
     config = folder.read(root)
     skip = skipping(root)
     head, found = folder.run(root, config, lambda copy: copy.status(skip=skip))
-    say(f"dataset {config.dataset}, " + (f"head {head['version']}" if head else "no version yet"))
+    sealed = data_encrypt.in_words(catalog(config.project).encryption())
+    say(f"dataset {config.dataset}, " + (f"head {head['version']}" if head else "no version yet") + f"; {sealed}")
     _print_diff(found, as_json=as_json)
 
 

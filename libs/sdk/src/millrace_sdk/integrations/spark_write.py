@@ -21,7 +21,7 @@ from millrace.errors import Invalid
 from millrace_sdk import tables
 from millrace_sdk.client import AsyncCatalog
 from millrace_sdk.committing import Change, commit_parts, ensure_dataset
-from millrace_sdk.presigned import PresignedObjectStore
+from millrace_sdk.gateway_store import GatewayStore
 
 if TYPE_CHECKING:
     from pyspark.sql.types import StructType
@@ -75,7 +75,7 @@ class FileWriter(ds.DataSourceArrowWriter):  # type: ignore[misc]
     async def _send(self, batches: Iterator[pa.RecordBatch]) -> Sent:
         async with self._catalog() as catalog:
             await ensure_dataset(catalog, self._options.dataset)
-            store = PresignedObjectStore(catalog, self._options.dataset)
+            store = GatewayStore(catalog, self._options.dataset)
             try:
                 part = await push_part(_stream(partial(self._files, batches)), store, project=self._options.project)
             finally:

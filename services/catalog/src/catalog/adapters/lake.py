@@ -15,7 +15,7 @@ from catalog.application.lake import CommitDraft, Contents, ObjectKind, RecordCo
 from catalog.domain.collections import LakeKind, StoredObject
 from catalog.errors import ObjectMissing, RecordsMismatch
 from millrace.datasets.commit import Commit
-from millrace.datasets.keys import KINDS, check_digest, check_project, object_key
+from millrace.datasets.keys import LAKE_KINDS, check_project, lake_key, object_key
 from millrace.datasets.manifest import Manifest
 from millrace.datasets.spare import Spares, spare_packs
 from millrace.datasets.stored import load_commit, load_manifest, save_commit
@@ -23,12 +23,11 @@ from millrace.errors import Corrupt, Invalid, NotFound
 from millrace.events import Lineage
 from millrace.objects import ObjectStore, Presigned
 from millrace.records import Record
-from millrace.records.stored import load_records, records_key
+from millrace.records.stored import load_records
 from millrace.records.table import RecordTable
 
 PRESIGNED_FOR = timedelta(minutes=15)
 MAX_PARALLEL = 16
-LAKE_KINDS: tuple[LakeKind, ...] = (*KINDS, "records")
 REMEMBERED = 64
 REMEMBERED_TABLES = 4
 REMEMBERED_TABLE_BYTES = 64 * 1024 * 1024
@@ -162,13 +161,13 @@ class ObjectStoreLake:
             async for info in self._store.list(f"{check_project(project)}/{kind}/"):
                 object_id = info.key.rpartition("/")[2]
                 with contextlib.suppress(Invalid):
-                    if _key(project, kind, object_id) == info.key:
+                    if lake_key(project, kind, object_id) == info.key:
                         yield StoredObject(kind, object_id, info.size, info.modified)
 
     async def delete(self, project: str, kind: LakeKind, object_id: str) -> None:
         """Remove an object; a missing one is no error."""
         async with self._limit:
-            await self._store.delete(_key(project, kind, object_id))
+            await self._store.delete(lake_key(project, kind, object_id))
 
     async def size_of(self, key: str) -> int | None:
         """Return the size of an object, or None if it is not there."""
@@ -194,12 +193,6 @@ def _commit(draft: CommitDraft) -> Commit:
         lineage=Lineage.model_validate(draft.lineage),
         records=draft.records,
     )
-
-
-def _key(project: str, kind: LakeKind, object_id: str) -> str:
-    if kind == "records":
-        return records_key(project, check_digest(object_id))
-    return object_key(project, kind, object_id)
 
 
 def _needs(manifest: Manifest) -> set[tuple[LakeKind, str]]:

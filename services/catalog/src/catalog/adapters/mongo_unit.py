@@ -11,6 +11,7 @@ from catalog.application.projections.receive import log_row
 from catalog.domain.collections import Collection, Condemned
 from catalog.domain.datasets import Dataset, Version
 from catalog.domain.deployments import Deployment
+from catalog.domain.encryption import Encryption
 from catalog.domain.models import Model, ModelVersion
 from catalog.domain.operations import Operation
 from catalog.domain.policies import Execution, Policy
@@ -38,6 +39,7 @@ EDGES = Codec(Edge)
 ANSWERS = Codec(Answer)
 COLLECTIONS = Codec(Collection)
 CONDEMNED = Codec(Condemned)
+ENCRYPTIONS = Codec(Encryption)
 
 
 class MongoDocuments:
@@ -61,6 +63,7 @@ class MongoDocuments:
         self.answers = MongoRepository(database["answers"], ANSWERS, session)
         self.collections = MongoRepository(database["collections"], COLLECTIONS, session)
         self.condemned = MongoRepository(database["condemned"], CONDEMNED, session)
+        self.encryptions = MongoRepository(database["encryptions"], ENCRYPTIONS, session)
         self.points = MongoPoints(database["metrics"], session)
         self.lines = MongoLogLines(database["run_logs"], session)
         self._counters = Counters(database["counters"], session)

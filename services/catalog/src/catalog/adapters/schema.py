@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
+from catalog.adapters.codec import SCHEMA_VERSION
+from millrace.clock import SystemClock
 from millrace.documents import ensure_indexes, translated
 from millrace.documents.indexes import Database
 from millrace.documents.migrations import Migration
@@ -55,6 +57,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     "answers": [_index("created_at", expireAfterSeconds=ANSWER_SECONDS)],
     "collections": [_index("project")],
     "condemned": [_index("project", "state", "_id")],
+    "encryptions": [_index("project")],
     "metrics": [_index("run", "key", "step", unique=True)],
     "run_logs": [_index("run", "fence", "offset", unique=True)],
 }
@@ -70,8 +73,20 @@ async def create_schema(database: Database) -> None:
         )
 
 
+async def settle_projects(database: Database) -> None:
+    """Create the schema, and write down of each project with datasets that they lie in clear."""
+    await create_schema(database)
+    in_clear = {"key_id": "", "wrapped": "", "master": "", "settled_by": "installation"}
+    document = {**in_clear, "settled_at": SystemClock().now(), "revision": 0, "schema_version": SCHEMA_VERSION}
+    with translated():
+        for project in await database["datasets"].distinct("project"):
+            known = {"$setOnInsert": {**document, "project": project}}
+            await database["encryptions"].update_one({"_id": project}, known, upsert=True)
+
+
 MIGRATIONS = (
     Migration(1, "collections and indexes", create_schema),
     Migration(2, "garbage collections and what they condemn", create_schema),
+    Migration(3, "projects with datasets are not encrypted", settle_projects),
 )
 """Numbered, run once each, at start, under a lease."""

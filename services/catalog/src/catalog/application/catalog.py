@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from catalog.application.checking import Checker
+from catalog.application.encryption import KeyBox
 from catalog.application.files import Files
 from catalog.application.lake import Lake
 from catalog.application.landings import LandingZone
@@ -57,6 +58,7 @@ class Catalog:
     painter: Painter
     zone: LandingZone
     clock: Clock
+    keys: KeyBox
     services: Services
     environment: str
     pepper: bytes

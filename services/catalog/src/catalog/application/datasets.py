@@ -11,6 +11,7 @@ from catalog.application.caller import Caller, Reply, answered, fingerprint, onc
 from catalog.application.causes import cause_of
 from catalog.application.checking import Checker, demand, still_demanded
 from catalog.application.collecting import ObjectName, spare
+from catalog.application.encryption import settle
 from catalog.application.lake import CommitDraft, Contents, Lake
 from catalog.application.ports import Documents, Transact, Unit
 from catalog.application.versions import find_dataset
@@ -36,6 +37,7 @@ async def describe_dataset(name: str, description: str, caller: Caller, *, uow: 
             created_by=caller.principal,
             created_at=clock.now(),
         )
+        await settle(caller, uow=uow, clock=clock)
         await uow.datasets.add(dataset)
         uow.audit(caller.principal, "dataset.create", f"dataset:{name}", caller.project, {})
         return Reply(201, views.dataset(dataset))

@@ -3,6 +3,9 @@
 A landing is touched only if its name is one that `/v1/landings` gives, no operation was begun with it, no event from
 outside named a place in it, and nothing of it was written after the limit. Everything else below `landing/` belongs to
 those who put it there.
+
+In an encrypted project a landing over HTTP goes as soon as the version is committed that was made of it: the landing
+zone is not sealed.
 """
 
 from __future__ import annotations
@@ -15,9 +18,11 @@ from typing import Protocol
 
 import structlog
 
+from catalog.application.encryption import sealed_with
 from catalog.application.landing import operation_id
 from catalog.application.landings import SOURCE
 from catalog.application.ports import Documents
+from catalog.domain.operations import Operation
 from millrace.clock import Clock
 from millrace.datasets.keys import landing_prefix
 from millrace.events.names import NAME_PATTERN
@@ -89,23 +94,29 @@ class Forgotten:
 
     async def _take(self, project: str, landing: str, before: datetime, most: int) -> int:
         prefix = landing_prefix(project, f"upload-{landing}")
+        operation = await self._documents.operations.get(operation_id(project, SOURCE, landing))
+        spent = operation is not None and await self._is_spent(operation)
         pieces: list[Piece] = []
         async for piece in self._shore.pieces(prefix):
-            if piece.modified is None or piece.modified >= before:
+            if not spent and (piece.modified is None or piece.modified >= before):
                 return 0
             if len(pieces) < most:
                 pieces.append(piece)
-        if not pieces or await self._is_announced(project, landing, prefix):
+        if not pieces or not (spent or (operation is None and not await self._is_announced(project, prefix))):
             return 0
         for piece in pieces:
             await self._shore.take(piece)
-        log.info("a landing that nobody closed was taken away", project=project, landing=landing, pieces=len(pieces))
+        log.info("a landing was taken away", project=project, landing=landing, pieces=len(pieces), spent=spent)
         return len(pieces)
 
-    async def _is_announced(self, project: str, landing: str, prefix: str) -> bool:
-        """Return whether the landing was closed, or an event of somebody else's says that it is data."""
-        if await self._documents.operations.get(operation_id(project, SOURCE, landing)) is not None:
-            return True
+    async def _is_spent(self, operation: Operation) -> bool:
+        """Return whether what landed is sealed in a version by now, and lies beside it in clear."""
+        if operation.state != "completed":
+            return False
+        return await sealed_with(operation.project, documents=self._documents) is not None
+
+    async def _is_announced(self, project: str, prefix: str) -> bool:
+        """Return whether an event of somebody else's says that the landing is data."""
         where = {"project": project, "action": "event.accept"}
         named = ("detail.uri", self._shore.uri(prefix).removesuffix("/"))
         return bool(await self._documents.trail.find(where, prefix=named, limit=1))

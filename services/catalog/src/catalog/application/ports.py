@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 from catalog.domain.collections import Collection, Condemned
 from catalog.domain.datasets import Dataset, Version
 from catalog.domain.deployments import Deployment
+from catalog.domain.encryption import Encryption
 from catalog.domain.entity import Entity
 from catalog.domain.metrics import LogLine, Point
 from catalog.domain.models import Model, ModelVersion
@@ -155,6 +156,10 @@ class Documents(Protocol):
     @property
     def condemned(self) -> Repository[Condemned]:
         """Objects of the lake that no version needs."""
+
+    @property
+    def encryptions(self) -> Repository[Encryption]:
+        """What is settled about the encryption of projects."""
 
     @property
     def points(self) -> Points:

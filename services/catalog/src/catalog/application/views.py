@@ -11,6 +11,7 @@ from typing import Any
 from catalog.domain.collections import Collection, Garbage
 from catalog.domain.datasets import Dataset, Removal, Version
 from catalog.domain.deployments import Deployment, Desired
+from catalog.domain.encryption import Encryption
 from catalog.domain.metrics import LogLine, Point
 from catalog.domain.models import Model, ModelVersion
 from catalog.domain.operations import Operation
@@ -109,6 +110,19 @@ def collection(item: Collection | None) -> View | None:
         "condemned": asdict(item.condemned),
         "swept": asdict(item.swept),
         "ended_at": when(item.ended_at),
+    }
+
+
+def encryption(project: str, item: Encryption | None) -> View:
+    """Return whether a project is encrypted, without its key."""
+    sealed = item is not None and item.sealed
+    return {
+        "project": project,
+        "encrypted": sealed,
+        "settled": item is not None,
+        "key_id": item.key_id if item is not None and sealed else None,
+        "settled_by": item.settled_by if item is not None else None,
+        "settled_at": when(item.settled_at) if item is not None else None,
     }
 
 

@@ -59,6 +59,9 @@ class UploadsBody(Body):
     """Objects that a client wants to upload."""
 
     objects: Annotated[list[UploadObject], Field(min_length=1, max_length=10_000)]
+    sealed: Annotated[
+        str | None, Field(pattern=r"^[0-9a-f]{16}$", description="id of the key that they are sealed with")
+    ] = None
 
 
 class DownloadObject(Body):

@@ -15,6 +15,7 @@ from catalog.entrypoints.routes import (
     checks,
     datasets,
     deployments,
+    encryption,
     events,
     files,
     forwarded,
@@ -45,6 +46,7 @@ BODY_LIMITS = {
 ROUTERS: tuple[APIRouter, ...] = (
     datasets.router,
     checks.router,
+    encryption.router,
     files.router,
     garbage.router,
     pictures.router,

@@ -12,6 +12,7 @@ from catalog.application.projections.receive import OWN_SOURCE, log_row
 from catalog.domain.collections import Collection, Condemned
 from catalog.domain.datasets import Dataset, Version
 from catalog.domain.deployments import Deployment
+from catalog.domain.encryption import Encryption
 from catalog.domain.entity import Entity
 from catalog.domain.metrics import LogLine, Point
 from catalog.domain.models import Model, ModelVersion
@@ -182,6 +183,7 @@ class MemoryDocuments:
         self.answers = MemoryRepository[Answer]()
         self.collections = MemoryRepository[Collection]()
         self.condemned = MemoryRepository[Condemned]()
+        self.encryptions = MemoryRepository[Encryption]()
         self.points = MemoryPoints()
         self.lines = MemoryLogLines()
         self.counters: dict[str, int] = {}

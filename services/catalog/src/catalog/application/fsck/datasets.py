@@ -6,6 +6,7 @@ from catalog.application.fsck.report import Report, every
 from catalog.application.lake import Lake
 from catalog.application.ports import Documents
 from catalog.domain.datasets import Dataset, Version
+from catalog.errors import KeyLocked
 from millrace.errors import Corrupt, Invalid, NotFound
 
 
@@ -17,7 +18,7 @@ async def check_datasets(report: Report, *, documents: Documents, lake: Lake) ->
         _check_numbers(dataset, versions, report)
         for version in versions:
             if version.removed_at(dataset) is None:
-                await _check_whole(version, lake, report)
+                await _look(version, lake, report)
             resource = f"dataset:{version.dataset}@{version.version}"
             where = {"project": version.project, "resource": resource, "action": "dataset.commit"}
             rows = await documents.trail.count(where)
@@ -38,6 +39,13 @@ def _check_numbers(dataset: Dataset, versions: list[Version], report: Report) ->
         fresh = version.version == 1 or (version.parent is None and version.version - 1 <= dataset.retired)
         linked = version.parent == (None if fresh or before is None else before.commit)
         report.expect(linked, "I3", "the parent is not the version before", f"{dataset.name}@{version.version}")
+
+
+async def _look(version: Version, lake: Lake, report: Report) -> None:
+    try:
+        await _check_whole(version, lake, report)
+    except KeyLocked as error:
+        report.expect(False, "I2", error.message, f"{version.project}/{version.dataset}@{version.version}")
 
 
 async def _check_whole(version: Version, lake: Lake, report: Report) -> None:

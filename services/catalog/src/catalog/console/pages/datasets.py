@@ -6,12 +6,13 @@ import asyncio
 from typing import Annotated, Any, Literal
 
 from fastapi import Query, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, Response
 
 from catalog.console.api import ConsoleApi
 from catalog.console.pages.cache import VERSIONS, Removed, versions_with_copies
 from catalog.console.paths import REF_PATTERN, After, Name, v1
-from catalog.console.render import new_router, page
+from catalog.console.project import within
+from catalog.console.render import PREFIX, new_router, page
 from catalog.console.rights import rights_of
 from catalog.console.session import Api
 from millrace.errors import Unavailable
@@ -27,10 +28,19 @@ AnyRef = Annotated[str, Query(pattern=REF_PATTERN)]
 async def datasets(request: Request, api: Api, *, removed: Removed = False) -> HTMLResponse:
     """List the datasets with their heads, those that were removed only if asked for."""
     wanted = {"removed": "true"} if removed else {}
-    found, rights = await asyncio.gather(api.items("/v1/datasets", **wanted), rights_of(api))
+    found, rights, encryption = await asyncio.gather(
+        api.items("/v1/datasets", **wanted), rights_of(api), api.get("/v1/encryption")
+    )
     heads = await asyncio.gather(*(_head(api, dataset) for dataset in found))
     shown = {"datasets": list(zip(found, heads, strict=True)), "removed": removed, "rights": rights}
-    return page(request, "datasets.html", here="datasets", **shown)
+    return page(request, "datasets.html", here="datasets", encryption=encryption, **shown)
+
+
+@router.post("/encryption")
+async def encrypt(request: Request, api: Api) -> Response:
+    """Encrypt the project, and show its datasets again."""
+    await api.put("/v1/encryption", None)
+    return Response(status_code=204, headers={"hx-redirect": within(request, f"{PREFIX}/datasets")})
 
 
 async def _head(api: ConsoleApi, dataset: dict[str, Any]) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from catalog.application import views
 from catalog.application.caller import Caller
 from catalog.application.datasets import CommitDataset, commit_dataset, describe_dataset
+from catalog.application.encryption import check_sealed, sealed_with
 from catalog.application.rebuilding import rebuild
 from catalog.application.records import list_records, summarise_records
 from catalog.application.removing import Remove, remove, restore
@@ -64,10 +65,12 @@ async def post_uploads(name: Name, body: UploadsBody, caller: Writer, catalog: H
 
     The PUT must carry `headers`: lakes differ in what they want (Azure Blob: `x-ms-blob-type`), and in how a PUT says
     that it only creates. An answer of 409 or 412 means that somebody else was quicker; 403 may mean it, too.
+    An encrypted project takes only what is `sealed` with its key.
     """
+    sealed = await check_sealed(caller.project, body.sealed, documents=catalog.documents)
     wanted = [WantedObject(item.kind, item.id) for item in body.objects]
     items = await open_uploads(name, wanted, caller, documents=catalog.documents, lake=catalog.lake)
-    return {"items": items, "next": None}
+    return {"items": items, "next": None, "sealed": sealed}
 
 
 @router.post("/{name}/commits", status_code=201, responses=MAY_REPEAT)
@@ -162,10 +165,14 @@ async def post_rebuild(name: Name, caller: Remover, catalog: Here) -> dict[str, 
 
 @router.post("/{name}/versions/{ref}/downloads")
 async def post_downloads(name: Name, ref: Ref, body: DownloadsBody, caller: Reader, catalog: Here) -> dict[str, Any]:
-    """Return for each object of the version a presigned URL to GET it from, and `headers` that must go with it."""
+    """Return for each object of the version a presigned URL to GET it from, and `headers` that must go with it.
+
+    Where `sealed` names a key, what comes is sealed with it.
+    """
     version = await find_version(caller.project, name, ref, documents=catalog.documents)
     wanted = [WantedObject(item.kind, item.id) for item in body.objects]
-    return {"items": await open_downloads(version, wanted, lake=catalog.lake), "next": None}
+    items = await open_downloads(version, wanted, lake=catalog.lake)
+    return {"items": items, "next": None, "sealed": await sealed_with(caller.project, documents=catalog.documents)}
 
 
 @router.get("/{name}/versions/{ref}/records")
