@@ -36,7 +36,10 @@ PACKAGES = {
 """Each Debian package that is needed, and a file of it."""
 
 TESTS = "services/cache-manager/tests/integration"
-ON_THE_FOLDER = ("adopt", "crashes", "fill", "hosts", "leases", "readers", "scrub", "selections", "sweep", "processes")
+ON_THE_FOLDER = (
+    *("adopt", "crashes", "early", "fill", "hosts", "leases", "readers", "resume", "scrub", "selections", "sweep"),
+    *("processes", "early_processes"),
+)
 """What touches a site's folder; the rest of the suite is about MongoDB, HTTP and sums, which NFS does not change."""
 
 

@@ -10,10 +10,9 @@ import pytest
 from cache_manager.domain.charge import Charge
 from millrace import failpoints
 
-pytestmark = pytest.mark.servers
+from .patience import PATIENCE, TAKEOVER
 
-TAKEOVER = 0.6
-"""Seconds of silence after which the second one goes on; short, since that is all these tests wait for."""
+pytestmark = pytest.mark.servers
 
 
 class Died(BaseException):
@@ -47,7 +46,7 @@ async def until_dead(engine: Any, hit: asyncio.Event) -> None:
         return
 
     engine.world.leases.release = keep
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(15 * PATIENCE):
         while not hit.is_set():
             await engine.folders.refresh(engine.world.sites)
             await engine.attendance.step()

@@ -26,6 +26,8 @@ from millrace.datasets.stored import load_manifest
 from millrace.datasets.waiting import FillFailed, Standing
 from millrace.errors import Invalid
 
+from .patience import PATIENCE, TAKEOVER
+
 pytestmark = pytest.mark.servers
 
 PACKS = Selection("packs")
@@ -126,7 +128,7 @@ async def begun(lab: Any, gate: Gate, **settings: Any) -> tuple[Any, Any]:
 
 async def until(lab: Any, version: Any, **fields: Any) -> dict[str, Any]:
     """Wait until the entry's document has these values, without letting anybody work but who does already."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * PATIENCE):
         while True:
             found = await lab.client[lab.database]["entries"].find_one({"_id": key(version).id}) or {}
             if all(found.get(name) == value for name, value in fields.items()):
@@ -137,7 +139,7 @@ async def until(lab: Any, version: Any, **fields: Any) -> dict[str, Any]:
 async def heard(lab: Any) -> None:
     """Wait until the fill has read the entry's document anew."""
     told = len(lab.telemetry.said)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * PATIENCE):
         while len(lab.telemetry.said) < told + 2:
             await asyncio.sleep(0.01)
 
@@ -250,11 +252,11 @@ async def test_samples_and_their_order_are_those_of_a_ready_copy(lab: Any, gate:
 
 async def test_another_owner_goes_on_under_the_reader(lab: Any, gate: Gate) -> None:
     """The first one stops in mid-fill without dying; the second takes over; then the first one wakes."""
-    first, version = await begun(lab, gate, takeover_seconds=0.6)
-    second = await lab.manager(transfers=1, takeover_seconds=0.6)
+    first, version = await begun(lab, gate, takeover_seconds=TAKEOVER)
+    second = await lab.manager(transfers=1, takeover_seconds=TAKEOVER)
     run = await early(first, version)
     gate.open(3)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * PATIENCE):
         while len(gate.order) < 4:
             await asyncio.sleep(0.01)
     reading = asyncio.create_task(run.read())
@@ -272,7 +274,7 @@ async def test_another_owner_goes_on_under_the_reader(lab: Any, gate: Gate) -> N
         await gate(name)
 
     lab.store.before = watch
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * PATIENCE):
         while not reached.is_set():
             await lab_step(lab, second)
     assert (await until(lab, version, state="FETCHING"))["token"] == 2
@@ -370,7 +372,7 @@ async def test_a_lake_that_is_away_costs_no_pack_twice(lab: Any, gate: Gate) -> 
     manager, version = await begun(lab, gate)
     run = await early(manager, version)
     gate.open(3)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * PATIENCE):
         while len(gate.order) < 4:
             await asyncio.sleep(0.01)
     gate.failure = ConnectionResetError(104, "connection reset")
@@ -385,11 +387,11 @@ async def test_a_lake_that_is_away_costs_no_pack_twice(lab: Any, gate: Gate) -> 
 
 
 async def test_an_early_lease_that_falls_silent_ends(lab: Any, gate: Gate) -> None:
-    manager, version = await begun(lab, gate, lease_seconds=0.4)
+    manager, version = await begun(lab, gate, lease_seconds=0.4 * PATIENCE)
     silent, beating = await early(manager, version), await early(manager, version)
     await expire_leases(manager.world)
     for _ in range(8):
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1 * PATIENCE)
         await renew_lease(beating.lease, "default", world=manager.world)
         await expire_leases(manager.world)
     entry = await manager.world.entries.get(key(version).id)

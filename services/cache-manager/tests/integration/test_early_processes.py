@@ -20,7 +20,8 @@ from millrace.datasets.pack import read_pack
 from millrace.datasets.readers import Dataset
 from millrace.datasets.stored import load_manifest
 
-from .test_processes import BOUND, PATIENCE, CountingProxy
+from .patience import PATIENCE
+from .test_processes import BOUND, CountingProxy
 
 pytestmark = pytest.mark.servers
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import Counter
 from pathlib import Path
@@ -16,6 +15,8 @@ from millrace.datasets.tree import tree_root
 from millrace.datasets.verify import hash_file
 from millrace.failpoints import FLOWS
 
+from .patience import PATIENCE
+
 pytestmark = pytest.mark.servers
 
 FILL = [
@@ -24,9 +25,6 @@ FILL = [
     for moment in (("before", "during", "after") if point == "C3" else ("before", "after"))
 ]
 EVICT = [f"evict.{point}.{moment}" for point in FLOWS["evict"] for moment in ("before", "after")]
-
-PATIENCE = float(os.environ.get("MILLRACE_TEST_PATIENCE", "1"))
-"""How many times longer anything may take, where the machine under the test is a slow one."""
 
 BOUND = 5.0 * PATIENCE
 """Seconds to the right state, counted from the end of the takeover silence.

@@ -41,11 +41,13 @@ async def fill(
     failpoint: Failpoint | None = None,
     concurrency: int = 2,
     ancestor: Ancestor | None = None,
+    resumed: bool = False,
 ) -> FillResult:
     """Write all files of `manifest` below `staging`: files 0440, folders 0750, all synced.
 
     Memory stays near `concurrency` packs of at most 48 MiB. `failpoint` is awaited at the points C2 to C6 of a fill.
-    What `ancestor` has is linked from its tree and not fetched.
+    What `ancestor` has is linked from its tree and not fetched. `resumed` says that what lies in `staging` came from
+    the lake for an earlier fill of the same copy.
 
     Raises:
         Corrupt: the lake holds other bytes than the manifest promises; nothing of them got a name.
@@ -56,7 +58,7 @@ async def fill(
     check_project(project)
     work = _Fill(store, manifest, staging, project, Meter(progress, files=manifest.files, total=manifest.bytes))
     work.failpoint = failpoint or no_failpoint
-    work.concurrency, work.ancestor = concurrency, ancestor
+    work.concurrency, work.ancestor, work.resumed = concurrency, ancestor, resumed
     try:
         with explained(staging):
             work.root = await to_the_end(open_root, staging)
@@ -75,6 +77,7 @@ class _Fill:
     failpoint: Failpoint
     concurrency: int
     ancestor: Ancestor | None
+    resumed: bool
 
     def __init__(self, store: ObjectStore, manifest: Manifest, staging: Path, project: str, meter: Meter) -> None:
         self.store, self.manifest, self.staging, self.project, self.meter = store, manifest, staging, project, meter
@@ -83,6 +86,7 @@ class _Fill:
     async def run(self) -> FillResult:
         kept = await to_the_end(keep_good, self.staging, self.manifest)
         await self.failpoint("fill.C2.after")
+        resumed = sum(kept.values()) if self.resumed else 0
         self.meter.advance(files=len(kept), done=sum(kept.values()))
         await self._fetch_all(await to_the_end(self._missing, kept))
         if self.written + len(kept) != self.manifest.files:
@@ -92,12 +96,13 @@ class _Fill:
         return FillResult(
             files=self.manifest.files,
             bytes=self.manifest.bytes,
-            fetched_bytes=self.fetched,
+            fetched_bytes=self.fetched + resumed,
             requests=self.requests,
             kept_files=len(kept),
             tree_root=await to_the_end(lambda: self.manifest.tree_root),
             linked_files=self.linked,
             linked_bytes=self.linked_bytes,
+            resumed_bytes=resumed,
         )
 
     def _missing(self, kept: dict[str, int]) -> Plan:

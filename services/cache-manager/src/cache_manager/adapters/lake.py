@@ -61,8 +61,9 @@ class DatasetLake:
         *,
         near: Near | None = None,
         shelf: Shelf | None = None,
+        resumed: bool = False,
     ) -> Filled:
-        """Write what is selected into the new folder `target`, verified and durable."""
+        """Write what is selected into the folder `target`, verified and durable."""
         part = await self._part(project, facts.commit, facts.selection)
 
         def tell(state: Progress) -> None:
@@ -73,11 +74,16 @@ class DatasetLake:
             packs = None if near is None else near.path
             result = await fill_packs(self._store, part.manifest, target, ancestor=packs, shelf=shelf, **common)
         else:
-            result = await fill(
-                self._store, part.manifest, target, ancestor=await self._ancestor(project, near), **common
-            )
-        fetched, linked, resumed = result.fetched_bytes, result.linked_bytes, result.resumed_bytes
-        return Filled(result.tree_root, result.files, result.bytes, fetched, linked, resumed)
+            ancestor = await self._ancestor(project, near)
+            result = await fill(self._store, part.manifest, target, ancestor=ancestor, resumed=resumed, **common)
+        return Filled(
+            tree_root=result.tree_root,
+            files=result.files,
+            bytes=result.bytes,
+            fetched_bytes=result.fetched_bytes,
+            linked_bytes=result.linked_bytes,
+            resumed_bytes=result.resumed_bytes,
+        )
 
     async def _ancestor(self, project: str, near: Near | None) -> Ancestor | None:
         if near is None:

@@ -195,6 +195,26 @@ def put_back(staged: Path, tree: Path) -> None:
     shutil.rmtree(staged, ignore_errors=True)
 
 
+def take_over(spent: Path, target: Path) -> int:
+    """Move the regular files of a folder to the same places below `target`; return how many. The marker is left.
+
+    File by file, into folders of its own: whoever built the folder may still hold its folders open, and must not reach
+    into `target` through them.
+    """
+    moved = 0
+    for current, _, files in os.walk(spent, followlinks=False):
+        there = target / os.path.relpath(current, spent)
+        for name in files:
+            path = Path(current) / name
+            if path.is_symlink() or (name == MARKER and Path(current) == spent):
+                continue
+            there.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # a hidden part that just got its name
+                path.rename(there / name)
+                moved += 1
+    return moved
+
+
 def foreign_folder(path: Path, root: Path) -> bool:
     """Return whether `path` is a readable folder, and no part of what the site below `root` manages."""
     try:

@@ -102,6 +102,24 @@ class DiskSite:
         """Delete what earlier owners of the entry left in staging; the shelf stays."""
         await self._delete_of(key, disk.STAGING)
 
+    async def resume(self, key: EntryKey, token: int) -> int:
+        """Take what earlier owners of the entry left in staging into this token's folder; return how many files.
+
+        Each of their folders is renamed into it first: from then on it is out of everybody's sight.
+        """
+
+        def work() -> int:
+            target, moved = self.staging(key, token), 0
+            for name in self._of(key, disk.STAGING):
+                if name != target.name:
+                    spent = target / f".{new_id()}"
+                    if disk.rename(self.root / disk.STAGING / name, spent):
+                        moved += disk.take_over(spent, target)
+                        disk.delete(spent)
+            return moved
+
+        return await self._run(work, seconds=LONG_SECONDS)
+
     async def seal(self, key: EntryKey, token: int, marker: Marker) -> None:
         """Write `_READY` into the staged tree, durably."""
         data = json.dumps(asdict(marker), sort_keys=True).encode()

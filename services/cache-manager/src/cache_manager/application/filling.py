@@ -92,21 +92,31 @@ async def build(
 ) -> Filled:
     """Write the version's files into this token's staging folder, each blob verified, telling how far it is."""
     await fp("fill.C2.before")
-    if anew:
-        await folder.begin(entry.key)
+    resumed = await _begin(entry, lease, folder) if anew else False
     if anew and entry.adopt_from and await folder.holds(entry.adopt_from):
         await folder.link_from(entry.adopt_from, entry.key, lease.token)
     target: Path = folder.staging(entry.key, lease.token)
     progress = Progress(facts.bytes)
     near = await _ancestor(entry, folder, world)
     shelf = _shelf(entry, progress, folder, world) if anew and entry.mode == "packs" else None
-    work = world.lake.fill(entry.project, facts, target, progress, near=near, shelf=shelf)
+    work = world.lake.fill(entry.project, facts, target, progress, near=near, shelf=shelf, resumed=resumed)
     filled = await reported(entry, progress, work, world)
     metrics.FETCHED.labels(entry.site).inc(filled.fetched_bytes)
     metrics.LINKED.labels(entry.site).inc(filled.linked_bytes)
     if near is not None:
         log.info("filled from what is near", entry=entry.id, ancestor=near.commit, linked_bytes=filled.linked_bytes)
     return filled
+
+
+async def _begin(entry: Entry, lease: Lease, folder: SiteFolder) -> bool:
+    """Go on with the files that an earlier attempt fetched, if there are any; packs wait on the shelf for that."""
+    if entry.mode == "packs" or entry.adopt_from:
+        await folder.begin(entry.key)
+        return False
+    files = await folder.resume(entry.key, lease.token)
+    if files:
+        log.info("a fill that was broken off is gone on with", entry=entry.id, files=files)
+    return files > 0
 
 
 def _shelf(entry: Entry, progress: Progress, folder: SiteFolder, world: World) -> Shelf:

@@ -79,11 +79,13 @@ class Lake(Protocol):
         *,
         near: Near | None = None,
         shelf: Shelf | None = None,
+        resumed: bool = False,
     ) -> Filled:
-        """Write what is selected into the new folder `target`, each blob verified before its file has a name.
+        """Write what is selected into the folder `target`, each blob verified before its file has a name.
 
-        Files, or packs, that `near` has are linked and not fetched. `shelf` shows packs as they land, and decides which
-        comes next; files have none.
+        Good files that lie in `target` stay, anything else there goes; `resumed` says that they came from the lake,
+        for an earlier attempt at the same copy, and so count as fetched. Files, or packs, that `near` has are linked
+        and not fetched. `shelf` shows packs as they land, and decides which comes next; files have none.
 
         All is durable when it returns. `progress(written bytes, fetched bytes)` is called now and then. Passes the
         failpoints C3 to C6.

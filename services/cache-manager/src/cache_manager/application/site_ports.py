@@ -82,6 +82,9 @@ class SiteFolder(Protocol):
     async def begin(self, key: EntryKey) -> None:
         """Delete what earlier owners of the entry left in staging; the shelf stays."""
 
+    async def resume(self, key: EntryKey, token: int) -> int:
+        """Take what earlier owners of the entry left in staging into this token's folder; return how many files."""
+
     async def seal(self, key: EntryKey, token: int, marker: Marker) -> None:
         """Write `_READY` into the staged tree, durably."""
 

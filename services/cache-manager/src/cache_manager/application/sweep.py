@@ -76,10 +76,8 @@ class Sweep:
 
     async def _staging(self, found: Found, entries: dict[str, Entry], folder: SiteFolder) -> None:
         for name in found.staging:
-            entry_id, _, token = name.rpartition(".")
-            entry = entries.get(entry_id)
-            alive = entry is not None and entry.state in BUILDING and str(entry.token) == token
-            if not alive:
+            entry = entries.get(name.rpartition(".")[0])
+            if entry is None or entry.state not in BUILDING:  # else whoever builds goes on with it, or deletes it
                 await folder.remove(".staging", name)
                 log.info("stale staging folder removed", name=name)
 
