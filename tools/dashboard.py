@@ -147,6 +147,15 @@ ROWS: dict[str, tuple[Chart, ...]] = {
             ),
         ),
         Chart(
+            "Early starts",
+            "short",
+            "Runs that began before the fill was over, and the seconds that their readers waited for packs",
+            (
+                Query("sum by (site) (millrace_cache_early_leases_total)", "{{site}} early starts"),
+                Query("sum by (site) (millrace_cache_early_wait_seconds_total)", "{{site}} seconds waited"),
+            ),
+        ),
+        Chart(
             "Damage",
             "short",
             "Damaged files that were found, and files that were replaced",

@@ -105,3 +105,76 @@ async def test_an_upload_over_a_slow_line_may_take_longer_than_connecting(monkey
         thread.join()
     assert answer.status == 200
     assert got == body
+
+
+@pytest.fixture
+def lake() -> Iterator[tuple[str, list[bytes]]]:
+    """A lake that gives each request the next of these answers, and then hangs up."""
+    answers: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    with connection:
+                        connection.recv(4_096)
+                        connection.sendall(answers.pop(0))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/bucket/key", answers
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+BODY = bytes(range(256)) * 12_000
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(BODY)
+
+
+async def into(url: str, buffer: bytearray) -> tuple[int, int, bytes]:
+    transport = Transport(timeout=10)
+    try:
+        answer = await transport.send("GET", url, into=memoryview(buffer))
+    finally:
+        transport.close()
+    return answer.status, answer.size, answer.body
+
+
+async def test_a_body_comes_into_the_buffer_of_its_reader(lake: tuple[str, list[bytes]]) -> None:
+    url, answers = lake
+    buffer = bytearray(b"?" * (len(BODY) + 3))
+    answers.append(OK + BODY)
+    assert await into(url, buffer) == (200, len(BODY), b"")
+    assert buffer == BODY + b"???"
+
+
+async def test_a_body_that_does_not_fit_is_not_read(lake: tuple[str, list[bytes]]) -> None:
+    url, answers = lake
+    buffer = bytearray(b"?" * 100)
+    answers.append(OK + BODY)
+    assert await into(url, buffer) == (200, len(BODY), b"")
+    assert buffer == b"?" * 100
+
+
+async def test_a_body_that_breaks_off_is_asked_for_again(lake: tuple[str, list[bytes]]) -> None:
+    url, answers = lake
+    buffer = bytearray(len(BODY))
+    answers += [OK + b"x" * 70_000, OK + BODY]
+    assert await into(url, buffer) == (200, len(BODY), b"")
+    assert buffer == BODY
+
+
+async def test_a_body_that_never_ends_is_not_taken_for_one_that_fits(lake: tuple[str, list[bytes]]) -> None:
+    url, answers = lake
+    answers += [b"HTTP/1.1 200 OK\r\n\r\n" + BODY] * 5
+    with pytest.raises(Unavailable):
+        await into(url, bytearray(1_000))
+
+
+async def test_a_refusal_is_no_body(lake: tuple[str, list[bytes]]) -> None:
+    url, answers = lake
+    buffer = bytearray(b"?" * 100)
+    answers.append(b"HTTP/1.1 404 Not Found\r\ncontent-length: 4\r\n\r\ngone")
+    assert await into(url, buffer) == (404, 0, b"gone")
+    assert buffer == b"?" * 100

@@ -46,6 +46,9 @@ class Renamed:
     async def get(self, key: str) -> bytes:
         return await self._inner.get(self._as(key))
 
+    async def get_into(self, key: str, buffer: memoryview) -> int:
+        return await self._inner.get_into(self._as(key), buffer)
+
     async def get_range(self, key: str, start: int, length: int) -> bytes:
         return await self._inner.get_range(self._as(key), start, length)
 

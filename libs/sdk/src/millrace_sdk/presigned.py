@@ -94,6 +94,13 @@ class PresignedObjectStore:
         _check(response, key)
         return response.body
 
+    async def get_into(self, key: str, buffer: memoryview) -> int:
+        """Read an object into the front of a buffer, and return its size; a larger one than fits is not read."""
+        request = await self._request(key)
+        response = await self._transport.send("GET", request.url, headers=request.headers, into=buffer)
+        _check(response, key)
+        return response.size
+
     async def get_range(self, key: str, start: int, length: int) -> bytes:
         """Return exactly `length` bytes from `start`."""
         return (await self.get_ranges(key, [(start, length)]))[0]

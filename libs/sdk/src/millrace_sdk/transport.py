@@ -12,12 +12,13 @@ import socket
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http import HTTPStatus
 from weakref import WeakSet
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import NewConnectionError
+from urllib3.exceptions import NewConnectionError, ProtocolError
 
 from millrace.errors import DeadlineExceeded, Unavailable
 
@@ -31,11 +32,12 @@ PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the lake answered; `body` is empty for a PUT that succeeded."""
+    """What the lake answered; `body` is empty for a PUT that succeeded, and where it lies in the caller's buffer."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    size: int = 0
 
 
 class Transport:
@@ -59,9 +61,18 @@ class Transport:
         self._http.clear()
 
     async def send(
-        self, method: str, url: str, *, body: bytes | memoryview | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        url: str,
+        *,
+        body: bytes | memoryview | None = None,
+        headers: Mapping[str, str] | None = None,
+        into: memoryview | None = None,
     ) -> Answer:
         """Make a request, again with growing pauses while the failure may pass.
+
+        The body of a good answer goes `into` a buffer, if there is one and it is large enough. After an error or a
+        cancellation a thread may go on to write there.
 
         Raises:
             DeadlineExceeded, Unavailable: the last attempt got no answer.
@@ -69,7 +80,9 @@ class Transport:
         loop, delay = asyncio.get_running_loop(), 0.2
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                answer = await loop.run_in_executor(self._pool, self._once, method, url, body, dict(headers or {}))
+                answer = await loop.run_in_executor(
+                    self._pool, self._once, method, url, body, dict(headers or {}), into
+                )
             except urllib3.exceptions.TimeoutError:
                 if attempt == ATTEMPTS:
                     raise DeadlineExceeded("the lake did not answer in time") from None
@@ -83,7 +96,11 @@ class Transport:
             delay *= 2
         raise AssertionError("unreachable")
 
-    def _once(self, method: str, url: str, body: bytes | memoryview | None, headers: dict[str, str]) -> Answer:
+    def _once(
+        self, method: str, url: str, body: bytes | memoryview | None, headers: dict[str, str], into: memoryview | None
+    ) -> Answer:
+        if into is not None:
+            return self._read(method, url, headers, into)
         if body is None:
             response = self._http.request(method, url, headers=headers, redirect=False)
         else:
@@ -91,7 +108,25 @@ class Transport:
             headers = {**headers, "content-length": str(len(view))}
             # http.client sends any buffer as it is; urllib3's types only know bytes and text
             response = self._http.request(method, url, body=_pieces(view), headers=headers, redirect=False)  # type: ignore[arg-type]
-        return Answer(response.status, response.headers, response.data)
+        return Answer(response.status, response.headers, response.data, len(response.data))
+
+    def _read(self, method: str, url: str, headers: dict[str, str], into: memoryview) -> Answer:
+        response = self._http.request(method, url, headers=headers, redirect=False, preload_content=False)
+        try:
+            if response.status != HTTPStatus.OK:
+                return Answer(response.status, response.headers, response.data)
+            size = int(response.headers.get("content-length", "-1"))
+            if size > len(into):
+                response.close()
+                return Answer(response.status, response.headers, b"", size)
+            done = 0
+            while read := response.readinto(into[done : done + PIECE]):
+                done += read
+            if size not in {-1, done} or response.read(1):
+                raise ProtocolError(f"{done} bytes came of {size}")
+            return Answer(response.status, response.headers, b"", done)
+        finally:
+            response.release_conn()
 
 
 def _pieces(body: memoryview) -> Iterator[memoryview]:

@@ -41,7 +41,10 @@ class CatalogSettings(ServiceSettings):
     )
 
     landing_days: float = Field(
-        default=7.0, ge=1.0, le=3_650.0, description="how long a landing over HTTP that nobody closed is kept"
+        default=7.0,
+        ge=1.0,
+        le=3_650.0,
+        description="how long a landing over HTTP is kept that nobody closed, or that became a version",
     )
 
     @property

@@ -176,22 +176,47 @@ async def test_a_landing_that_nobody_closed_is_taken_away_and_nothing_else(gatew
         assert await store.get(key) == b"mine"
 
 
+async def ended(gateway: Any, state: str) -> str:
+    """Put a landing of one file, close it, and let its ingest stand at `state`; return its id."""
+    landing = (await call(gateway, "POST", "", 201))["landing"]
+    await call(gateway, "PUT", f"/{landing}/files/a", 204, content=b"12")
+    close = {"dataset": "photos", "files": 1, "bytes": 2}
+    operation = (await call(gateway, "POST", f"/{landing}", 202, json=close))["operation"]
+
+    async def end(*, uow: Any) -> None:
+        found = await uow.operations.get(operation)
+        await uow.operations.save(replace(found, state=state))
+
+    await gateway.parts.catalog.in_unit(end)
+    return str(landing)
+
+
+async def test_a_landing_whose_ingest_has_ended_goes_once_it_is_old(gateway: Any) -> None:
+    await gateway.parts.store.ensure_bucket()
+    catalog, zone = gateway.parts.catalog, gateway.parts.zone
+    ids = {state: await ended(gateway, state) for state in ("accepted", "running", "completed", "failed")}
+    shared = await ended(gateway, "completed")
+    uri = zone.uri(f"default/landing/upload-{shared}/")
+    event = {"specversion": "1.0", "id": "1", "source": "/etl", "type": "data.landed", "time": "2026-01-01T00:00:00Z"}
+    headers = {"content-type": "application/cloudevents+json"}
+    content = json.dumps({**event, "data": {"dataset": "others", "uri": uri}})
+    assert (await gateway.call("POST", "/v1/events", content=content, headers=headers)).status_code == 202
+
+    assert await Forgotten(catalog.documents, zone, catalog.clock, age=timedelta(days=1)).step() == 0
+    assert await Forgotten(catalog.documents, zone, catalog.clock, age=timedelta(days=-1)).step() == 2
+
+    for landing in (ids["accepted"], ids["running"], shared):
+        assert await lies(gateway, landing, "a") == b"12"
+    for landing in (ids["completed"], ids["failed"]):
+        with pytest.raises(NotFound):
+            await lies(gateway, landing, "a")
+
+
 async def test_an_encrypted_project_keeps_no_landing_that_became_a_version(gateway: Any) -> None:
     await gateway.parts.store.ensure_bucket()
     assert (await gateway.call("PUT", "/v1/encryption")).status_code == 201
     catalog = gateway.parts.catalog
-    ids = {}
-    for state in ("completed", "running", "failed"):
-        ids[state] = (await call(gateway, "POST", "", 201))["landing"]
-        await call(gateway, "PUT", f"/{ids[state]}/files/a", 204, content=b"12")
-        close = {"dataset": "photos", "files": 1, "bytes": 2}
-        operation = (await call(gateway, "POST", f"/{ids[state]}", 202, json=close))["operation"]
-
-        async def end(*, uow: Any, operation: str = operation, state: Any = state) -> None:
-            found = await uow.operations.get(operation)
-            await uow.operations.save(replace(found, state=state))
-
-        await catalog.in_unit(end)
+    ids = {state: await ended(gateway, state) for state in ("completed", "running", "failed")}
     assert await Forgotten(catalog.documents, gateway.parts.zone, catalog.clock, age=timedelta(days=7)).step() == 1
     assert await lies(gateway, ids["running"], "a") == await lies(gateway, ids["failed"], "a") == b"12"
     with pytest.raises(NotFound):

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 from blake3 import blake3
 
+from millrace.datasets.buffers import Buffers
 from millrace.datasets.keys import chunk_key, pack_key
 from millrace.datasets.limits import CHUNK
 from millrace.datasets.manifest import Entry, Manifest, PackRef
@@ -59,10 +60,13 @@ class Fetched:
     contents: Sequence[bytes | memoryview]
     transferred: int
     requests: int
+    buffer: bytearray | None = None
 
 
-async def fetch_group(store: ObjectStore, project: str, group: Group) -> Fetched:
+async def fetch_group(store: ObjectStore, project: str, group: Group, buffers: Buffers | None = None) -> Fetched:
     """Fetch a group: the whole pack, or joined ranges where little of it is wanted.
+
+    A whole pack goes into one of `buffers`, for the caller to give back once the contents are used up.
 
     Raises:
         NotFound, Unavailable: what their names say.
@@ -71,11 +75,16 @@ async def fetch_group(store: ObjectStore, project: str, group: Group) -> Fetched
     key = pack_key(project, group.pack.id)
     ranges = [(entry.offset, entry.size) for entry in group.entries]
     if sum({entry.offset: entry.size for entry in group.entries}.values()) >= WHOLE_ABOVE * group.pack.size:
-        data = await store.get(key)
-        if len(data) != group.pack.size:
-            raise Corrupt(f"pack {group.pack.id} has {len(data)} bytes and not {group.pack.size}")
-        view = memoryview(data)
-        return Fetched([view[start : start + length] for start, length in ranges], len(data), 1)
+        buffer = None if buffers is None else buffers.take(group.pack.size)
+        if buffer is None:
+            view = memoryview(await store.get(key))
+            size = len(view)
+        else:
+            view = memoryview(buffer)
+            size = await store.get_into(key, view[: group.pack.size])
+        if size != group.pack.size:
+            raise Corrupt(f"pack {group.pack.id} has {size} bytes and not {group.pack.size}")
+        return Fetched([view[start : start + length] for start, length in ranges], size, 1, buffer)
     spans = coalesce(ranges)
     contents = await store.get_ranges(key, ranges)
     return Fetched(contents, sum(span.length for span in spans), len(spans))

@@ -19,6 +19,7 @@ from blake3 import blake3
 
 from millrace.datasets.ancestor import Ancestor, link_shared
 from millrace.datasets.bounded import Bounded
+from millrace.datasets.buffers import Buffers
 from millrace.datasets.fetch import Fetched, Group, Plan, check_blob, fetch_chunk, fetch_group, plan
 from millrace.datasets.folders import Part, explain, explained, folder, open_root, write_file
 from millrace.datasets.keys import check_project
@@ -82,6 +83,7 @@ class _Fill:
     def __init__(self, store: ObjectStore, manifest: Manifest, staging: Path, project: str, meter: Meter) -> None:
         self.store, self.manifest, self.staging, self.project, self.meter = store, manifest, staging, project, meter
         self.written = self.fetched = self.requests = self.linked = self.linked_bytes = 0
+        self.buffers = Buffers()
 
     async def run(self) -> FillResult:
         kept = await to_the_end(keep_good, self.staging, self.manifest)
@@ -132,9 +134,11 @@ class _Fill:
     async def _pack(self, pack: PackRef, rows: Any) -> None:
         group = Group(pack, tuple(self.manifest.take(rows)))
         await self.failpoint("fill.C3.before")
-        fetched = await fetch_group(self.store, self.project, group)
+        fetched = await fetch_group(self.store, self.project, group, self.buffers)
         await self.failpoint("fill.C3.after")
         await to_the_end(self._verify_and_write, group, fetched)
+        if fetched.buffer is not None:
+            self.buffers.give(fetched.buffer)
         await self.failpoint("fill.C4.after")
         self._count(group.entries, fetched.transferred, fetched.requests)
 

@@ -96,7 +96,7 @@ class Part:
         self._hidden = f".{secrets.token_hex(8)}.part"
         self._handle = os.open(self._hidden, _NEW_FILE, FILE_MODE, dir_fd=self._parent)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append."""
         write_all(self._handle, data)
 

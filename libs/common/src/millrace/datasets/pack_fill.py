@@ -20,6 +20,7 @@ import numpy as np
 from blake3 import blake3
 
 from millrace.datasets.bounded import Bounded
+from millrace.datasets.buffers import Buffers
 from millrace.datasets.fetch import chunk_length, plan
 from millrace.datasets.folders import FOLDER_MODE, Part, explain, explained, open_root
 from millrace.datasets.keys import check_project, object_key
@@ -50,7 +51,7 @@ class PackedFile:
         """Return its path in the folder."""
         return MANIFEST if self.kind == MANIFEST else f"{self.kind}/{self.name}"
 
-    def check(self, data: bytes) -> None:
+    def check(self, data: bytes | memoryview) -> None:
         """Raise Corrupt unless these are its bytes."""
         if self.kind == PACKS:
             _check_pack(data, pack=self.name, size=self.size)
@@ -135,6 +136,7 @@ class _PackFill:
     def __init__(self, store: ObjectStore, manifest: Manifest, staging: Path, project: str, meter: Meter) -> None:
         self.store, self.manifest, self.staging, self.project, self.meter = store, manifest, staging, project, meter
         self.fetched = self.requests = self.kept = self.linked = self.linked_bytes = self.resumed = 0
+        self.buffers = Buffers()
 
     def prepare(self) -> None:
         os.close(open_root(self.staging))
@@ -190,18 +192,26 @@ class _PackFill:
         size = await to_the_end(self._near, item)
         if size is None:
             await self.failpoint("fill.C3.before")
-            data = await self.store.get(key)
-            await self.failpoint("fill.C3.after")
-            await to_the_end(item.check, data)
-            await to_the_end(self._write, self.staging / item.path, data)
-            await self.failpoint("fill.C4.after")
-            self.fetched += len(data)
+            await self._fetch(key, item)
             self.requests += 1
-            self.meter.advance(done=len(data), transferred=len(data))
         else:
             self.meter.advance(done=size)
         if self.shelf is not None:
             await to_the_end(self.shelf.show, self.staging, item.path)
+
+    async def _fetch(self, key: str, item: PackedFile) -> None:
+        buffer = self.buffers.take(item.size)
+        data = memoryview(buffer)[: item.size]
+        size = await self.store.get_into(key, data)
+        await self.failpoint("fill.C3.after")
+        if size != item.size:
+            raise Corrupt(f"{item.path} has {size} bytes in the lake and not {item.size}")
+        await to_the_end(item.check, data)
+        await to_the_end(self._write, self.staging / item.path, data)
+        self.buffers.give(buffer)
+        await self.failpoint("fill.C4.after")
+        self.fetched += size
+        self.meter.advance(done=size, transferred=size)
 
     def _near(self, item: PackedFile) -> int | None:
         """Return the size of an object that is here already, and good, or could be linked; None if it is to come."""
@@ -244,7 +254,7 @@ class _PackFill:
             return None
         return len(data)
 
-    def _write(self, target: Path, data: bytes) -> None:
+    def _write(self, target: Path, data: bytes | memoryview) -> None:
         parent = open_root(target.parent)
         part = Part(parent, target.name)
         try:
@@ -255,12 +265,12 @@ class _PackFill:
             os.close(parent)
 
 
-def _check_pack(data: bytes, *, pack: str, size: int) -> None:
+def _check_pack(data: bytes | memoryview, *, pack: str, size: int) -> None:
     if len(data) != size or size > PACK_MAX:
         raise Corrupt(f"pack {pack} has {len(data)} bytes and not {size}")
     read_pack(data, expect=pack)
 
 
-def _check_chunk(data: bytes, *, chunk: str) -> None:
+def _check_chunk(data: bytes | memoryview, *, chunk: str) -> None:
     if len(data) > CHUNK or blake3(data).hexdigest() != chunk:
         raise Corrupt(f"chunk {chunk} does not have the bytes that its name promises")

@@ -66,6 +66,15 @@ class ObjectStore(Protocol):
             NotFound: no such key.
         """
 
+    async def get_into(self, key: str, buffer: memoryview) -> int:
+        """Read an object into the front of `buffer`, and return its size; a larger one than fits is not read.
+
+        After an error or a cancellation a thread may go on to write to the buffer: never use it again.
+
+        Raises:
+            NotFound: no such key.
+        """
+
     async def get_range(self, key: str, start: int, length: int) -> bytes:
         """Return exactly `length` bytes from offset `start`.
 

@@ -39,6 +39,23 @@ class ObjectStoreContract:
         assert await store.put("once", b"second", create_only=True) is False
         assert await store.get("once") == b"first"
 
+    async def test_an_object_is_read_into_a_buffer(self, store: ObjectStore) -> None:
+        """It comes to the front, what is behind it stays; one that does not fit is not read; a missing one is."""
+        data = bytes(range(256)) * 20_000
+        await store.put("whole", data)
+        buffer = bytearray(b"?" * (len(data) + 3))
+        assert await store.get_into("whole", memoryview(buffer)) == len(data)
+        assert buffer == data + b"???"
+        exact, short = bytearray(len(data)), bytearray(b"?" * 1_000)
+        assert await store.get_into("whole", memoryview(exact)) == len(data)
+        assert exact == data
+        assert await store.get_into("whole", memoryview(short)) == len(data)
+        assert short == b"?" * 1_000
+        await store.put("empty", b"")
+        assert await store.get_into("empty", memoryview(bytearray())) == 0
+        with pytest.raises(NotFound):
+            await store.get_into("nothing", memoryview(short))
+
     async def test_ranges_are_exact(self, store: ObjectStore) -> None:
         """Ranges come in the order asked, overlapping and empty ones too; past the end is an error."""
         data = bytes(range(256)) * 4_096

@@ -1,11 +1,11 @@
-"""Landings that nobody closed: what a browser put and left is taken off the lake once it is old.
+"""Landings over HTTP that are of no use any more: what a browser put is taken off the lake once it is old.
 
-A landing is touched only if its name is one that `/v1/landings` gives, no operation was begun with it, no event from
-outside named a place in it, and nothing of it was written after the limit. Everything else below `landing/` belongs to
-those who put it there.
+A landing is touched only if its name is one that `/v1/landings` gives, nobody closed it or what it was closed for has
+ended, no event from outside named a place in it, and nothing of it was written, or became of it, after the limit.
+Everything else below `landing/` belongs to those who put it there.
 
-In an encrypted project a landing over HTTP goes as soon as the version is committed that was made of it: the landing
-zone is not sealed.
+What lies there is as it was sent: a patient's name that ingest removed is still in it. In an encrypted project a
+landing goes as soon as the version is committed that was made of it: the landing zone is not sealed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from catalog.application.encryption import sealed_with
 from catalog.application.landing import operation_id
 from catalog.application.landings import SOURCE
 from catalog.application.ports import Documents
-from catalog.domain.operations import Operation
+from catalog.domain.operations import ENDED, Operation
 from millrace.clock import Clock
 from millrace.datasets.keys import landing_prefix
 from millrace.events.names import NAME_PATTERN
@@ -64,7 +64,7 @@ class Shore(Protocol):
 
 
 class Forgotten:
-    """Takes forgotten landings away, a bounded part of them each time. Any number of processes may do so at once."""
+    """Takes such landings away, a bounded part of them each time. Any number of processes may do so at once."""
 
     def __init__(self, documents: Documents, shore: Shore, clock: Clock, *, age: timedelta) -> None:
         self._documents, self._shore, self._clock, self._age = documents, shore, clock, age
@@ -95,14 +95,18 @@ class Forgotten:
     async def _take(self, project: str, landing: str, before: datetime, most: int) -> int:
         prefix = landing_prefix(project, f"upload-{landing}")
         operation = await self._documents.operations.get(operation_id(project, SOURCE, landing))
+        if operation is not None and operation.state not in ENDED:
+            return 0
         spent = operation is not None and await self._is_spent(operation)
+        if not spent and operation is not None and operation.updated_at >= before:
+            return 0
         pieces: list[Piece] = []
         async for piece in self._shore.pieces(prefix):
             if not spent and (piece.modified is None or piece.modified >= before):
                 return 0
             if len(pieces) < most:
                 pieces.append(piece)
-        if not pieces or not (spent or (operation is None and not await self._is_announced(project, prefix))):
+        if not pieces or (not spent and await self._is_announced(project, prefix)):
             return 0
         for piece in pieces:
             await self._shore.take(piece)
@@ -116,7 +120,8 @@ class Forgotten:
         return await sealed_with(operation.project, documents=self._documents) is not None
 
     async def _is_announced(self, project: str, prefix: str) -> bool:
-        """Return whether an event of somebody else's says that the landing is data."""
+        """Return whether an event of somebody else's says that the landing is data; its own close does not count."""
         where = {"project": project, "action": "event.accept"}
         named = ("detail.uri", self._shore.uri(prefix).removesuffix("/"))
-        return bool(await self._documents.trail.find(where, prefix=named, limit=1))
+        rows = await self._documents.trail.find(where, prefix=named, limit=2)
+        return any(row.detail["source"] != SOURCE for row in rows)

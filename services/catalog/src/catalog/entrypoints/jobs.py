@@ -92,7 +92,7 @@ def garbage(catalog: Catalog, *, settle: float) -> Reconciler:
 
 
 def landings(catalog: Catalog, shore: Shore, *, age: timedelta) -> Reconciler:
-    """Take landings away that nobody closed and nobody wrote to for `age`."""
+    """Take landings over HTTP away that nobody closed, or whose ingest has ended, `age` after the last sign of them."""
     forgotten = Forgotten(catalog.documents, shore, catalog.clock, age=age)
 
     async def step() -> None:
