@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from blake3 import blake3
 
-from millrace.datasets.arrow_stream import BATCH_ROWS, check_digest_of, read_table, write_table
+from millrace.datasets.arrow_stream import BATCH_ROWS, check_digest_of, digest_of, read_table, write_table
 from millrace.datasets.manifest_checks import check_claims, check_table, schema_of, split_packs
 from millrace.datasets.tree import table_root
 
@@ -94,7 +94,7 @@ class Manifest:
     @cached_property
     def id(self) -> str:
         """Return the manifest's id: BLAKE3 of its bytes, hex."""
-        return blake3(self._bytes).hexdigest()
+        return blake3(self._bytes).hexdigest() if "_bytes" in self.__dict__ else digest_of(self.table)
 
     @cached_property
     def tree_root(self) -> str:
