@@ -87,8 +87,8 @@ async def test_a_fill_that_fails_fails_the_training_with_its_reason(lab: Any, co
 
 async def test_who_begins_early_does_not_wait_for_the_next_poll(lab: Any, copy: Path) -> None:
     lab.neighbours.ready = False
+    run = await lab.request("reads", **PACKS)  # before the only look at the queue: nothing kicks the trainer here
     async with lab.trainer(components={"reads": (sys.executable, str(READS))}, poll_seconds=600.0):
-        run = await lab.request("reads", **PACKS)
         async with asyncio.timeout(20):
             while (await lab.job(run)).reason != "it is FETCHING":
                 await asyncio.sleep(0.02)
