@@ -172,6 +172,18 @@ async def test_a_body_that_never_ends_is_not_taken_for_one_that_fits(lake: tuple
         await into(url, bytearray(1_000))
 
 
+@pytest.mark.parametrize("length", [b"many", b"-5", b"99999999999999999999999999", b"5, 6"])
+async def test_an_absurd_length_is_an_answer_like_none(lake: tuple[str, list[bytes]], length: bytes) -> None:
+    url, answers = lake
+    answers += [b"HTTP/1.1 200 OK\r\ncontent-length: " + length + b"\r\n\r\n" + BODY] * 5
+    buffer = bytearray(b"?" * 1_000)
+    try:
+        assert (await into(url, buffer))[1] > len(buffer)
+    except Unavailable:
+        return
+    assert buffer == b"?" * 1_000
+
+
 async def test_a_refusal_is_no_body(lake: tuple[str, list[bytes]]) -> None:
     url, answers = lake
     buffer = bytearray(b"?" * 100)

@@ -43,7 +43,9 @@ from millrace.events.envelope import AnyEvent
 from millrace.objects.s3 import S3ObjectStore
 from millrace.testing.objects import InMemoryObjectStore
 
-DEADLINE = 60.0 * float(os.environ.get("MILLRACE_TEST_PATIENCE", "1"))
+from .integration.patience import PATIENCE
+
+DEADLINE = 60.0 * PATIENCE
 
 
 class CountingStore(InMemoryObjectStore):

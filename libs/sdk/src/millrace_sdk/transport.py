@@ -115,15 +115,15 @@ class Transport:
         try:
             if response.status != HTTPStatus.OK:
                 return Answer(response.status, response.headers, response.data)
-            size = int(response.headers.get("content-length", "-1"))
-            if size > len(into):
+            size = response.length_remaining
+            if size is not None and size > len(into):
                 response.close()
                 return Answer(response.status, response.headers, b"", size)
             done = 0
             while read := response.readinto(into[done : done + PIECE]):
                 done += read
-            if size not in {-1, done} or response.read(1):
-                raise ProtocolError(f"{done} bytes came of {size}")
+            if response.read(1):
+                raise ProtocolError(f"more than {done} bytes came, of an unknown number")
             return Answer(response.status, response.headers, b"", done)
         finally:
             response.release_conn()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from cache_manager.adapters import site_disk
 from cache_manager.application.sweep import Sweep
 from millrace.datasets import folder_push, packer
 
@@ -104,6 +107,69 @@ async def test_a_link_in_its_place_is_never_followed(lab: Any, tmp_path: Path) -
 
     assert outside.read_text() == "not of this site"
     assert await lab.violations(second) == []
+
+
+async def test_a_copy_that_was_gone_on_with_is_no_more_open_than_any(lab: Any) -> None:
+    one, other = await lab.version(), await lab.version(2)
+    await break_off(lab, one, after=6)
+    second = await lab.manager(transfers=1, takeover_seconds=TAKEOVER)
+    await lab.until_state(second, lab.key(one), "READY")
+    await lab.ready(second, other)
+
+    def modes(version: Any) -> dict[str, int]:
+        root = lab.site / "v" / "default" / version.commit
+        return {path.relative_to(root).as_posix(): path.stat().st_mode for path in [root, *root.rglob("*")]}
+
+    assert modes(one) == modes(other)
+    assert modes(one)["train"] & 0o777 == 0o750
+
+
+async def test_what_a_dying_takeover_had_not_taken_yet_is_taken_by_the_next(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = await lab.version()
+    await break_off(lab, version, after=6)
+    taken: list[str] = []
+
+    def rename(source: Path, name: str, **options: Any) -> None:
+        taken.append(name)
+        if len(taken) == 10:
+            raise PermissionError(13, "the export went away in the middle")
+        os.rename(source, name, **options)  # noqa: PTH104 - into an open folder
+
+    monkeypatch.setattr(site_disk, "os", SimpleNamespace(**{**vars(os), "rename": rename}))
+    second = await lab.manager(transfers=1, takeover_seconds=TAKEOVER)
+    ready = await lab.until_state(second, lab.key(version), "READY")
+
+    assert len(taken) > 20
+    assert set(lab.store.pack_reads().values()) == {1}
+    assert (ready.files, await lab.violations(second)) == (40, [])
+
+
+async def test_a_file_where_a_folder_belongs_is_in_nobodys_way(lab: Any) -> None:
+    version = await lab.version()
+    await break_off(lab, version, after=6)
+    [there] = (lab.site / ".staging").iterdir()
+    for token, odd in ((0, "train"), (7, "train/1")):
+        alien = there.with_name(f"{lab.key(version).id}.{token}") / odd
+        alien.parent.mkdir(parents=True)
+        alien.write_text("no folder")
+
+    second = await lab.manager(transfers=1, takeover_seconds=TAKEOVER)
+    ready = await lab.until_state(second, lab.key(version), "READY")
+    assert (ready.files, await lab.violations(second)) == (40, [])
+
+
+async def test_what_was_linked_before_does_not_count_as_fetched(lab: Any) -> None:
+    manager, older = await lab.manager(), await lab.version()
+    await lab.ready(manager, older)
+    newer = await lab.version(2, files=80, like=1)
+    lab.store.reads.clear()
+    await break_off(lab, newer, after=3)
+    second = await lab.manager(transfers=1, takeover_seconds=TAKEOVER)
+    ready = await lab.until_state(second, lab.key(newer), "READY")
+    assert set(lab.store.pack_reads().values()) == {1}
+    assert 40 * 900 <= ready.fetched_bytes < 60 * 900  # the new half, packs' own bytes included
 
 
 async def test_an_attempt_that_fails_leaves_its_files_to_the_next(lab: Any) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from catalog.application.forgotten import Forgotten
 from catalog.application.landings import PART_BYTES
+from catalog.application.old_landings import OldLandings
 from millrace.errors import NotFound
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
@@ -162,11 +162,11 @@ async def test_a_landing_that_nobody_closed_is_taken_away_and_nothing_else(gatew
     for key in (*others, "Odd/landing/upload-x/a", "default/packs/x"):
         await store.put(key, b"mine")
 
-    await Forgotten(catalog.documents, zone, catalog.clock, age=timedelta(days=1)).step()
+    await OldLandings(catalog.documents, zone, catalog.clock, age=timedelta(days=1)).step()
     assert await lies(gateway, landing, "a/b.txt") == b"left"
     assert len([piece async for piece in zone.pieces(f"default/landing/upload-{landing}/")]) == 2
 
-    old = Forgotten(catalog.documents, zone, catalog.clock, age=timedelta(days=-1))
+    old = OldLandings(catalog.documents, zone, catalog.clock, age=timedelta(days=-1))
     assert await old.step() == 3
     assert await old.step() == 0
     for gone in (landing, only_parts):
@@ -202,8 +202,8 @@ async def test_a_landing_whose_ingest_has_ended_goes_once_it_is_old(gateway: Any
     content = json.dumps({**event, "data": {"dataset": "others", "uri": uri}})
     assert (await gateway.call("POST", "/v1/events", content=content, headers=headers)).status_code == 202
 
-    assert await Forgotten(catalog.documents, zone, catalog.clock, age=timedelta(days=1)).step() == 0
-    assert await Forgotten(catalog.documents, zone, catalog.clock, age=timedelta(days=-1)).step() == 2
+    assert await OldLandings(catalog.documents, zone, catalog.clock, age=timedelta(days=1)).step() == 0
+    assert await OldLandings(catalog.documents, zone, catalog.clock, age=timedelta(days=-1)).step() == 2
 
     for landing in (ids["accepted"], ids["running"], shared):
         assert await lies(gateway, landing, "a") == b"12"
@@ -217,7 +217,7 @@ async def test_an_encrypted_project_keeps_no_landing_that_became_a_version(gatew
     assert (await gateway.call("PUT", "/v1/encryption")).status_code == 201
     catalog = gateway.parts.catalog
     ids = {state: await ended(gateway, state) for state in ("completed", "running", "failed")}
-    assert await Forgotten(catalog.documents, gateway.parts.zone, catalog.clock, age=timedelta(days=7)).step() == 1
+    assert await OldLandings(catalog.documents, gateway.parts.zone, catalog.clock, age=timedelta(days=7)).step() == 1
     assert await lies(gateway, ids["running"], "a") == await lies(gateway, ids["failed"], "a") == b"12"
     with pytest.raises(NotFound):
         await lies(gateway, ids["completed"], "a")
@@ -225,12 +225,12 @@ async def test_an_encrypted_project_keeps_no_landing_that_became_a_version(gatew
 
 async def test_rounds_are_bounded_and_go_on(gateway: Any, monkeypatch: Any) -> None:
     await gateway.parts.store.ensure_bucket()
-    monkeypatch.setattr("catalog.application.forgotten.LOOKED_AT", 2)
-    monkeypatch.setattr("catalog.application.forgotten.TAKEN", 3)
+    monkeypatch.setattr("catalog.application.old_landings.LOOKED_AT", 2)
+    monkeypatch.setattr("catalog.application.old_landings.TAKEN", 3)
     for _ in range(3):
         landing = (await call(gateway, "POST", "", 201))["landing"]
         for name in "ab":
             await call(gateway, "PUT", f"/{landing}/files/{name}", 204, content=b"1")
     catalog = gateway.parts.catalog
-    old = Forgotten(catalog.documents, gateway.parts.zone, catalog.clock, age=timedelta(days=-1))
+    old = OldLandings(catalog.documents, gateway.parts.zone, catalog.clock, age=timedelta(days=-1))
     assert [await old.step() for _ in range(4)] == [3, 3, 0, 0]

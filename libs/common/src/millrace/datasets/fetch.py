@@ -66,7 +66,8 @@ class Fetched:
 async def fetch_group(store: ObjectStore, project: str, group: Group, buffers: Buffers | None = None) -> Fetched:
     """Fetch a group: the whole pack, or joined ranges where little of it is wanted.
 
-    A whole pack goes into one of `buffers`, for the caller to give back once the contents are used up.
+    A whole pack goes into one of `buffers`, for the caller to give back once the contents are used up; without them
+    into one of its own.
 
     Raises:
         NotFound, Unavailable: what their names say.
@@ -75,13 +76,9 @@ async def fetch_group(store: ObjectStore, project: str, group: Group, buffers: B
     key = pack_key(project, group.pack.id)
     ranges = [(entry.offset, entry.size) for entry in group.entries]
     if sum({entry.offset: entry.size for entry in group.entries}.values()) >= WHOLE_ABOVE * group.pack.size:
-        buffer = None if buffers is None else buffers.take(group.pack.size)
-        if buffer is None:
-            view = memoryview(await store.get(key))
-            size = len(view)
-        else:
-            view = memoryview(buffer)
-            size = await store.get_into(key, view[: group.pack.size])
+        buffer = (buffers or Buffers()).take(group.pack.size)
+        view = memoryview(buffer)[: group.pack.size]
+        size = await store.get_into(key, view)
         if size != group.pack.size:
             raise Corrupt(f"pack {group.pack.id} has {size} bytes and not {group.pack.size}")
         return Fetched([view[start : start + length] for start, length in ranges], size, 1, buffer)

@@ -88,7 +88,7 @@ class _Fill:
     async def run(self) -> FillResult:
         kept = await to_the_end(keep_good, self.staging, self.manifest)
         await self.failpoint("fill.C2.after")
-        resumed = sum(kept.values()) if self.resumed else 0
+        resumed = await to_the_end(self._resumed, kept) if self.resumed else 0
         self.meter.advance(files=len(kept), done=sum(kept.values()))
         await self._fetch_all(await to_the_end(self._missing, kept))
         if self.written + len(kept) != self.manifest.files:
@@ -106,6 +106,10 @@ class _Fill:
             linked_bytes=self.linked_bytes,
             resumed_bytes=resumed,
         )
+
+    def _resumed(self, kept: dict[str, int]) -> int:
+        """Return how many bytes of what was kept an earlier fill fetched; what it linked has a second name."""
+        return sum(size for path, size in kept.items() if os.lstat(self.staging / path).st_nlink == 1)
 
     def _missing(self, kept: dict[str, int]) -> Plan:
         """Return how to fetch what is neither here already nor near."""

@@ -17,6 +17,7 @@ import numpy as np
 from blake3 import blake3
 
 from millrace.datasets.ahead import in_order
+from millrace.datasets.buffers import Buffers
 from millrace.datasets.known import KnownBlobs
 from millrace.datasets.limits import CHUNKED_ABOVE, PACK_TARGET
 from millrace.datasets.manifest import Manifest, PackRef
@@ -66,7 +67,7 @@ class FolderPush:
         self._hashed = np.zeros(len(files), dtype=bool)
         self._rest: _Rest | None = None
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="push")
-        self._buffers: list[bytearray] = []
+        self._buffers = Buffers()
 
     async def run(self, cache: StatCache | None, *, now_ns: int) -> Uploaded:
         """Place every file and wait until the lake has all of them; a failure stops what is on its way.
@@ -84,7 +85,7 @@ class FolderPush:
             raise
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)
-            self._buffers.clear()
+            self._buffers = Buffers()
 
     def manifest(self, parent: Manifest | None) -> Manifest:
         """Return the manifest of the folder: the parent itself where nothing differs from it."""
@@ -137,8 +138,7 @@ class FolderPush:
     async def _load(self, indices: Any) -> bytearray:
         """Read files into a buffer with room for a pack's footer; digests that were known must come out again."""
         size = size_with(len(indices), int(self._sizes[indices].sum()))
-        fitting = next((at for at, buffer in enumerate(self._buffers) if len(buffer) >= size), None)
-        buffer = bytearray(max(size, PACK_TARGET)) if fitting is None else self._buffers.pop(fitting)
+        buffer = self._buffers.take(size)
         digests = await self._blocking(partial(read_segment, self._files, indices.tolist(), memoryview(buffer)))
         known = self._hashed[indices]
         if (digests[known] != self._places.digests[indices[known]]).any():
@@ -148,7 +148,7 @@ class FolderPush:
 
     def _free(self, run: _Run) -> None:
         if run.buffer is not None:
-            self._buffers.append(run.buffer)
+            self._buffers.give(run.buffer)
             run.buffer = None
 
     async def _place(self, run: _Run, *, alone: bool) -> None:

@@ -70,7 +70,8 @@ def objects_of(manifest: Manifest) -> list[PackedFile]:
     }
     files = [PackedFile(PACKS, ref.id, ref.size) for ref in manifest.packs]
     files += [PackedFile(CHUNKS, name, size) for name, size in sorted(chunks.items())]
-    return [*files, PackedFile(MANIFEST, manifest.id, len(manifest.to_bytes()))]
+    stored = len(manifest.to_bytes())
+    return [*files, PackedFile(MANIFEST, manifest.id, stored)]
 
 
 def damaged_objects(root: Path, files: Iterable[PackedFile]) -> list[str]:

@@ -74,6 +74,28 @@ class Segments:
         """
         return self.open_part(sealed, 0, len(sealed))
 
+    def open_into(self, sealed: Data, target: memoryview) -> int:
+        """Open all of an object into the front of `target`, and return its size; a larger one is left. Blocking.
+
+        Raises:
+            Corrupt: it is not what was sealed under this name with this key.
+        """
+        size = plain_size(len(sealed))
+        if size is None:
+            raise self._corrupt()
+        if size > len(target):
+            return size
+        cipher, view = AESGCM(self.secret), memoryview(sealed)
+        try:
+            for number, place in enumerate(range(0, len(view), STORED)):
+                nonce, start = _nonce(number, last=place + STORED >= len(view)), number * SEGMENT
+                cipher.decrypt_into(
+                    nonce, view[place : place + STORED], None, target[start : min(start + SEGMENT, size)]
+                )
+        except InvalidTag:
+            raise self._corrupt() from None
+        return size
+
     def open_part(self, part: Data, start: int, stored: int) -> bytes:
         """Return what whole segments from offset `start` of an object of `stored` bytes hold. Blocking.
 

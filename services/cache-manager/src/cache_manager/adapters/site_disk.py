@@ -12,12 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from millrace.datasets.folders import folder, open_root
+
 MARKER = "_READY"
 OWNER = ".millrace-site"
 VERSIONS, STAGING, TRASH, QUARANTINE, EARLY = "v", ".staging", ".trash", ".quarantine", ".early"
 FOLDER_MODE = 0o750
 FILE_MODE = 0o440
 MAX_MARKER_BYTES = 64 * 1024
+IN_THE_WAY = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
+"""A name that went away (a hidden part that just got its own), or that is a file here and a folder there."""
 
 
 def prepare(root: Path, site: str) -> str | None:
@@ -37,9 +41,9 @@ def retire(root: Path, site: str) -> None:
     if read_owner(root) != site:
         return
     for name in (VERSIONS, STAGING, TRASH, QUARANTINE, EARLY):
-        for folder in [*(root / name / inner for inner in names(root / name)), root / name]:
+        for path in [*(root / name / inner for inner in names(root / name)), root / name]:
             with contextlib.suppress(OSError):
-                folder.rmdir()
+                path.rmdir()
     (root / OWNER).unlink()
     sync_folder(root)
 
@@ -199,20 +203,26 @@ def take_over(spent: Path, target: Path) -> int:
     """Move the regular files of a folder to the same places below `target`; return how many. The marker is left.
 
     File by file, into folders of its own: whoever built the folder may still hold its folders open, and must not reach
-    into `target` through them.
+    into `target` through them. What stands in another's way is left, too.
     """
-    moved = 0
-    for current, _, files in os.walk(spent, followlinks=False):
-        there = target / os.path.relpath(current, spent)
-        for name in files:
-            path = Path(current) / name
-            if path.is_symlink() or (name == MARKER and Path(current) == spent):
-                continue
-            there.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):  # a hidden part that just got its name
-                path.rename(there / name)
-                moved += 1
+    moved, root = 0, open_root(target)
+    try:
+        for current, _, files in os.walk(spent, followlinks=False):
+            here = Path(current)
+            wanted = [name for name in files if not (here / name).is_symlink() and here / name != spent / MARKER]
+            if wanted:
+                with contextlib.suppress(*IN_THE_WAY), folder(root, _relative(here, spent)) as handle:
+                    for name in wanted:
+                        with contextlib.suppress(*IN_THE_WAY):
+                            os.rename(here / name, name, dst_dir_fd=handle)
+                            moved += 1
+    finally:
+        os.close(root)
     return moved
+
+
+def _relative(path: Path, root: Path) -> str:
+    return "" if path == root else path.relative_to(root).as_posix()
 
 
 def foreign_folder(path: Path, root: Path) -> bool:

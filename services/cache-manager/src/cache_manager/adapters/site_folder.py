@@ -105,17 +105,17 @@ class DiskSite:
     async def resume(self, key: EntryKey, token: int) -> int:
         """Take what earlier owners of the entry left in staging into this token's folder; return how many files.
 
-        Each of their folders is renamed into it first: from then on it is out of everybody's sight.
+        Each of their folders is renamed first, so that who built it and still lives does not find it any more. One that
+        another manager left half taken is there under such a name, and is taken like the others.
         """
 
         def work() -> int:
             target, moved = self.staging(key, token), 0
             for name in self._of(key, disk.STAGING):
-                if name != target.name:
-                    spent = target / f".{new_id()}"
-                    if disk.rename(self.root / disk.STAGING / name, spent):
-                        moved += disk.take_over(spent, target)
-                        disk.delete(spent)
+                spent = target.with_name(f"{key.id}.{new_id()}")
+                if name != target.name and disk.rename(target.with_name(name), spent):
+                    moved += disk.take_over(spent, target)
+                    disk.delete(spent)
             return moved
 
         return await self._run(work, seconds=LONG_SECONDS)

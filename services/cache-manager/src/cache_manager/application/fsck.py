@@ -106,9 +106,8 @@ async def _strays(site: Site, folder: SiteFolder, world: World) -> set[Violation
         if entry is None or entry.state in GONE:
             found.add(Violation("a tree at a final path that no entry owns", f"site:{site.id}/v/{project}/{copy}"))
     for name in listed.staging:
-        entry_id, _, token = name.rpartition(".")
-        entry = entries.get(entry_id)
-        if entry is None or entry.state not in BUILDING or str(entry.token) != token:
+        entry = entries.get(name.rpartition(".")[0])
+        if entry is None or entry.state not in BUILDING:
             found.add(Violation("a staging folder that nobody fills", f"site:{site.id}/.staging/{name}"))
     for name in listed.early:
         if name not in entries or entries[name].state not in SHOWN:

@@ -18,8 +18,8 @@ from minio import Minio
 from minio.credentials.credentials import Credentials
 from minio.signer import presign_v4
 
-from catalog.application.forgotten import Piece
 from catalog.application.landings import SentPart
+from catalog.application.old_landings import Piece
 from millrace.clock import SystemClock
 from millrace.errors import Invalid, MillraceError, NotFound, Unavailable
 from millrace.objects import Lake

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
-from catalog.application.forgotten import Piece
 from catalog.application.landings import PART_BYTES, SentPart
+from catalog.application.old_landings import Piece
 from millrace.errors import Invalid, NotFound
 from millrace.objects import Lake
 from millrace.settings import SharedSettings

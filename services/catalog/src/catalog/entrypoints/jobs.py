@@ -7,7 +7,7 @@ from datetime import timedelta
 import structlog
 
 from catalog.application.catalog import Catalog
-from catalog.application.forgotten import Forgotten, Shore
+from catalog.application.old_landings import OldLandings, Shore
 from catalog.application.policies.execute import execute_policies
 from catalog.application.projections.repair import repair
 from catalog.application.sequencer import BATCH, chain_audit, number_events
@@ -93,11 +93,11 @@ def garbage(catalog: Catalog, *, settle: float) -> Reconciler:
 
 def landings(catalog: Catalog, shore: Shore, *, age: timedelta) -> Reconciler:
     """Take landings over HTTP away that nobody closed, or whose ingest has ended, `age` after the last sign of them."""
-    forgotten = Forgotten(catalog.documents, shore, catalog.clock, age=age)
+    old = OldLandings(catalog.documents, shore, catalog.clock, age=age)
 
     async def step() -> None:
         try:
-            await forgotten.step()
+            await old.step()
         except Unavailable as error:  # a round that comes later harms nobody, and is no reason for not being ready
             log.info("landings are looked at later", reason=error.message)
 

@@ -63,7 +63,7 @@ class Shore(Protocol):
         """Return the URI of a key."""
 
 
-class Forgotten:
+class OldLandings:
     """Takes such landings away, a bounded part of them each time. Any number of processes may do so at once."""
 
     def __init__(self, documents: Documents, shore: Shore, clock: Clock, *, age: timedelta) -> None:
