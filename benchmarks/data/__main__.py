@@ -4,13 +4,15 @@
 
 For each shape: first push, push without a change, push with 1 % changed, pull to a tree, pull to packs; beside them
 the server's own rate for 32 MiB objects, and the disk's for files of that size. Medians, lowest and highest, ratios by
-round. Files are warm in the page cache on both sides. What a round writes stays until the end: ext4 avoids inodes that
-were freed within the last minutes, and creating files right after a large deletion costs several times as much.
+round. Files are warm in the page cache on both sides; every pull ends with `syncfs`, ours by itself. What a round
+writes stays until the end: ext4 avoids inodes that were freed within the last minutes, and creating files right after
+a large deletion costs several times as much.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import secrets
 import shutil
@@ -20,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -106,10 +109,12 @@ class Run:
         if tool == "ours":
             return ours(lake, "pull", state, target, "tree")
         cost = COPIERS[tool](lake, "lake:data", target)
+        begun = time.perf_counter()
         subprocess.run(["sync", "-f", str(self.folder)], check=True)
-        return cost
+        return replace(cost, wall=cost.wall + time.perf_counter() - begun)
 
     def _note(self, job: str, tool: str, work: Callable[[], Cost]) -> None:
+        os.sync()  # else whoever comes first pays for what the server has not written yet
         cost = work()
         self.rows.setdefault(job, {}).setdefault(tool, []).append(cost)
         print(f"  {self.shape.name}: {job}, {tool}: {cost.wall:.2f} s, {cost.cpu:.2f} s CPU", flush=True)

@@ -12,6 +12,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from millrace.datasets.buffers import Buffers, anonymous
+from millrace.datasets.direct import write_all
 from millrace.datasets.fill import fill
 from millrace.datasets.manifest import Manifest
 from millrace.datasets.pack_fill import fill_packs
@@ -53,7 +55,7 @@ async def do_pull(state: str, target: str, mode: str) -> None:
     manifest = Manifest.parse((Path(state) / "manifest").read_bytes())
     lake = store()
     if mode == "tree":
-        await fill(lake, manifest, Path(target), project=PROJECT, concurrency=3)
+        await fill(lake, manifest, Path(target), project=PROJECT)
     else:
         await fill_packs(lake, manifest, Path(target), project=PROJECT)
     await lake.close()
@@ -62,7 +64,7 @@ async def do_pull(state: str, target: str, mode: str) -> None:
 async def do_ceiling(direction: str) -> None:
     """Print the server's own rate in bytes per second: whole objects of 32 MiB, four at once, nothing else done."""
     lake = store()
-    data = os.urandom(PIECE)
+    data, buffers = os.urandom(PIECE), Buffers()
     keys = [f"ceiling/{index}" for index in range(CEILING_BYTES // PIECE)]
     room = asyncio.Semaphore(4)
 
@@ -71,7 +73,9 @@ async def do_ceiling(direction: str) -> None:
             if direction == "put":
                 await lake.put(key, data)
             else:
-                await lake.get(key)
+                buffer = buffers.take(PIECE)
+                await lake.get_into(key, memoryview(buffer))
+                buffers.give(buffer)
 
     begun = time.perf_counter()
     await asyncio.gather(*(one(key) for key in keys))
@@ -80,17 +84,20 @@ async def do_ceiling(direction: str) -> None:
 
 
 def disk(target: str, files: int, size: int) -> None:
-    """Print the disk's own rate in bytes per second: files of that size, two threads, one `syncfs`."""
+    """Print the disk's own rate in bytes per second: files of that size, two threads, written as we do, one `sync`."""
     root = Path(target)
     root.mkdir()
-    data = os.urandom(size)
+    view = memoryview(anonymous(size))
+    view[:] = os.urandom(size)
     begun = time.perf_counter()
 
     def some(part: int) -> None:
         folder = root / str(part)
         folder.mkdir()
         for index in range(files // 16):
-            (folder / str(index)).write_bytes(data)
+            handle = os.open(folder / str(index), os.O_WRONLY | os.O_CREAT)
+            write_all(handle, view)
+            os.close(handle)
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(some, range(16)))

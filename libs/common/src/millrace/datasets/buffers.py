@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import mmap
+
 STEP = 4 * 1024 * 1024
 """Larger buffers have a multiple of this length, so that packs of nearly one size fit into each other's."""
+
+
+def anonymous(size: int) -> mmap.mmap:
+    """Return private memory that begins with a page."""
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 class Buffers:
@@ -13,17 +20,17 @@ class Buffers:
     """
 
     def __init__(self) -> None:
-        self._free: list[bytearray] = []
+        self._free: list[mmap.mmap] = []
 
-    def take(self, size: int) -> bytearray:
-        """Return a buffer of at least `size` bytes, with anything in it."""
+    def take(self, size: int) -> mmap.mmap:
+        """Return a buffer of at least `size` bytes, with anything in it; its memory begins with a page."""
         fitting = min((at for at, it in enumerate(self._free) if len(it) >= size), default=None)
         if fitting is not None:
             return self._free.pop(fitting)
         if self._free:  # too small for what comes now, and so perhaps for all that comes
             self._free.pop()
-        return bytearray(size if size <= STEP else -(-size // STEP) * STEP)
+        return anonymous(max(1, size if size <= STEP else -(-size // STEP) * STEP))
 
-    def give(self, buffer: bytearray) -> None:
+    def give(self, buffer: mmap.mmap) -> None:
         """Take a buffer back."""
         self._free.append(buffer)

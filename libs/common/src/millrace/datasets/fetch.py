@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from mmap import mmap
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ class Fetched:
     contents: Sequence[bytes | memoryview]
     transferred: int
     requests: int
-    buffer: bytearray | None = None
+    buffer: mmap | None = None
 
 
 async def fetch_group(store: ObjectStore, project: str, group: Group, buffers: Buffers | None = None) -> Fetched:
@@ -104,11 +105,26 @@ async def fetch_chunk(store: ObjectStore, project: str, entry: Entry, index: int
     Raises:
         Corrupt: it does not match its digest or its place.
     """
-    digest = entry.chunks[index]
-    data = await store.get(chunk_key(project, digest.hex()))
-    if len(data) != chunk_length(entry, index) or blake3(data).digest() != digest:
-        raise Corrupt(f"chunk {index} of {entry.path!a} does not match its digest", path=entry.path)
+    data = await store.get(chunk_key(project, entry.chunks[index].hex()))
+    check_chunk(entry, index, data)
     return data
+
+
+async def fetch_chunk_into(store: ObjectStore, project: str, entry: Entry, index: int, buffer: memoryview) -> None:
+    """Fill `buffer`, which has the chunk's length, with one chunk of a large file, not verified yet.
+
+    Raises:
+        Corrupt: it has another length.
+    """
+    size = await store.get_into(chunk_key(project, entry.chunks[index].hex()), buffer)
+    if size != len(buffer):
+        raise Corrupt(f"chunk {index} of {entry.path!a} has {size} bytes and not {len(buffer)}", path=entry.path)
+
+
+def check_chunk(entry: Entry, index: int, data: bytes | memoryview) -> None:
+    """Raise `Corrupt` unless `data` is that chunk of `entry`."""
+    if len(data) != chunk_length(entry, index) or blake3(data).digest() != entry.chunks[index]:
+        raise Corrupt(f"chunk {index} of {entry.path!a} does not match its digest", path=entry.path)
 
 
 def chunk_pieces(entry: Entry, start: int, length: int) -> Iterator[tuple[int, int, int]]:

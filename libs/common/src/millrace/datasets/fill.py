@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,17 @@ from blake3 import blake3
 from millrace.datasets.ancestor import Ancestor, link_shared
 from millrace.datasets.bounded import Bounded
 from millrace.datasets.buffers import Buffers
-from millrace.datasets.fetch import Fetched, Group, Plan, check_blob, fetch_chunk, fetch_group, plan
+from millrace.datasets.fetch import (
+    Fetched,
+    Group,
+    Plan,
+    check_blob,
+    check_chunk,
+    chunk_length,
+    fetch_chunk_into,
+    fetch_group,
+    plan,
+)
 from millrace.datasets.folders import Part, explain, explained, folder, open_root, write_file
 from millrace.datasets.keys import check_project
 from millrace.datasets.landing import Failpoint, FillResult, make_durable, no_failpoint
@@ -40,7 +52,7 @@ async def fill(
     project: str,
     progress: ProgressCallback | None = None,
     failpoint: Failpoint | None = None,
-    concurrency: int = 2,
+    concurrency: int = 4,
     ancestor: Ancestor | None = None,
     resumed: bool = False,
 ) -> FillResult:
@@ -179,9 +191,9 @@ class _Fill:
             for index in range(len(entry.chunks)):
                 ahead.append(asyncio.create_task(self._chunk(entry, index)))
                 if len(ahead) == 2:
-                    await to_the_end(_append, part, whole, await ahead.pop(0))
+                    await self._append(part, whole, await ahead.pop(0))
             for task in ahead:
-                await to_the_end(_append, part, whole, await task)
+                await self._append(part, whole, await task)
             if whole.digest() != entry.digest:
                 raise Corrupt(f"the chunks of {entry.path!a} do not make its bytes", path=entry.path)
             part.publish()
@@ -193,16 +205,35 @@ class _Fill:
         self.written += 1
         self.meter.advance(files=1)
 
-    async def _chunk(self, entry: Entry, index: int) -> bytes:
+    async def _chunk(self, entry: Entry, index: int) -> _Chunk:
         await self.failpoint("fill.C3.before")
-        data = await fetch_chunk(self.store, self.project, entry, index)
+        size = chunk_length(entry, index)
+        chunk = _Chunk(self.buffers.take(size), size)
+        await fetch_chunk_into(self.store, self.project, entry, index, chunk.data)
         await self.failpoint("fill.C3.after")
-        self.fetched += len(data)
+        await to_the_end(check_chunk, entry, index, chunk.data)
+        self.fetched += size
         self.requests += 1
-        self.meter.advance(done=len(data), transferred=len(data))
-        return data
+        self.meter.advance(done=size, transferred=size)
+        return chunk
+
+    async def _append(self, part: Part, whole: blake3, chunk: _Chunk) -> None:
+        await to_the_end(_append, part, whole, chunk.data)
+        self.buffers.give(chunk.buffer)
 
 
-def _append(part: Part, whole: blake3, data: bytes) -> None:
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """A part of a large file, in a buffer that may be larger."""
+
+    buffer: mmap
+    size: int
+
+    @property
+    def data(self) -> memoryview:
+        return memoryview(self.buffer)[: self.size]
+
+
+def _append(part: Part, whole: blake3, data: memoryview) -> None:
     whole.update(data)
     part.write(data)

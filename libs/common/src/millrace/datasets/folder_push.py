@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from mmap import mmap
 from typing import Any, TypeVar
 
 import numpy as np
@@ -44,7 +45,7 @@ class _Run:
     """Files that make a pack together. `buffer` holds their bytes, unless their digests were known before."""
 
     indices: Any
-    buffer: bytearray | None
+    buffer: mmap | None
 
 
 @dataclass(slots=True)
@@ -135,7 +136,7 @@ class FolderPush:
             self._cache.remember(self._files, new, self._places.digests[new], now_ns=self._now_ns)
         return _Run(indices, buffer)
 
-    async def _load(self, indices: Any) -> bytearray:
+    async def _load(self, indices: Any) -> mmap:
         """Read files into a buffer with room for a pack's footer; digests that were known must come out again."""
         size = size_with(len(indices), int(self._sizes[indices].sum()))
         buffer = self._buffers.take(size)

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from millrace.datasets.direct import write_all
 from millrace.errors import Conflict, Exhausted, MillraceError, Unavailable
 
 FILE_MODE = 0o440
@@ -79,13 +80,6 @@ def write_file(parent: int, name: str, data: bytes | memoryview) -> None:
         write_all(handle, data)
     finally:
         os.close(handle)
-
-
-def write_all(handle: int, data: bytes | memoryview) -> None:
-    """Write all of `data`."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(handle, view) :]
 
 
 class Part:

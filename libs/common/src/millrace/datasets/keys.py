@@ -6,8 +6,8 @@ import re
 from typing import Literal
 
 from millrace.errors import Invalid
-from millrace.events.names import NAME_PATTERN
 from millrace.objects.port import check_key
+from millrace.patterns import NAME_PATTERN
 
 Kind = Literal["packs", "chunks", "manifests", "commits"]
 LakeKind = Literal["packs", "chunks", "manifests", "commits", "records"]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import StringConstraints
 
-NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
+from millrace.patterns import NAME_PATTERN
 
 ResourceName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 """A dataset, model, site, policy, deployment …: `[a-z0-9][a-z0-9-]{0,62}`."""

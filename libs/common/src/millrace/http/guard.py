@@ -10,7 +10,7 @@ from fastapi import Depends, Query, Request
 
 from millrace.auth import ACTIONS, Authenticator, Principal, authorise
 from millrace.errors import Forbidden, Unauthenticated
-from millrace.events.names import NAME_PATTERN
+from millrace.patterns import NAME_PATTERN
 
 MAX_HEADER = 512
 

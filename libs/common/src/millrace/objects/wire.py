@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import urllib3
-
 from millrace.errors import Unavailable
 from millrace.objects.port import Presigned
 
@@ -37,6 +35,8 @@ def send(
     Raises:
         Unavailable: no answer in time.
     """
+    import urllib3  # noqa: PLC0415 - 60 ms that most commands need not wait for
+
     try:
         answer = urllib3.request(
             method, url, body=body, headers=dict(headers or {}), timeout=SECONDS, retries=False, redirect=False

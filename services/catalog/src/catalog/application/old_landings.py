@@ -25,7 +25,7 @@ from catalog.application.ports import Documents
 from catalog.domain.operations import ENDED, Operation
 from millrace.clock import Clock
 from millrace.datasets.keys import landing_prefix
-from millrace.events.names import NAME_PATTERN
+from millrace.patterns import NAME_PATTERN
 
 log = structlog.get_logger(__name__)
 

@@ -19,7 +19,7 @@ from millrace.auth.tokens import Token as Secret
 from millrace.auth.tokens import mint, parse, verify
 from millrace.clock import Clock
 from millrace.errors import Conflict, Forbidden, Invalid, Unauthenticated
-from millrace.events.names import NAME_PATTERN
+from millrace.patterns import NAME_PATTERN
 from millrace.settings import explain, read_secret
 
 Kind = Literal["person", "service", "token"]
