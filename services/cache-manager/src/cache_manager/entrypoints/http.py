@@ -14,8 +14,9 @@ from cache_manager.domain.selection import Selection
 from cache_manager.domain.states import State
 from cache_manager.entrypoints.http_common import Auditor, Body, Here, Id, Name, Pinner, Reader, Writer, cause_of
 from millrace.datasets.patterns import Pattern
-from millrace.events.names import NAME_PATTERN, Digest, ResourceName, RunId
+from millrace.events.names import Digest, ResourceName, RunId
 from millrace.http import ProjectName
+from millrace.patterns import NAME_PATTERN
 
 router = APIRouter(prefix="/v1/cache", tags=["cache"])
 fsck_router = APIRouter(tags=["operations"])

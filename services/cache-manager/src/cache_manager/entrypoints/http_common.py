@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict
 from cache_manager.application.cache import Cache
 from cache_manager.domain.entry import Cause
 from millrace.auth import Principal
-from millrace.events.names import NAME_PATTERN
 from millrace.http import requires, requires_platform
+from millrace.patterns import NAME_PATTERN
 from millrace.telemetry import current_traceparent
 
 Reader = Annotated[Principal, Depends(requires("cache:read"))]

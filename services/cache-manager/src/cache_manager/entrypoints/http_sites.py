@@ -15,8 +15,9 @@ from cache_manager.domain.charge import EVERY_SITE, Charge
 from cache_manager.domain.links import Measure
 from cache_manager.domain.retention import Rule
 from cache_manager.entrypoints.http_common import Body, Here, Name, PolicyMaker, Prober, Reader, SiteAdmin, cause_of
-from millrace.events.names import NAME_PATTERN, ResourceName
+from millrace.events.names import ResourceName
 from millrace.http import ProjectName
+from millrace.patterns import NAME_PATTERN
 
 router = APIRouter(prefix="/v1/cache", tags=["cache"])
 

@@ -24,9 +24,9 @@ from cache_manager.domain.entry import Cause
 from cache_manager.entrypoints.http import LeaseBody
 from millrace.auth import Principal, authorise
 from millrace.errors import MillraceError
-from millrace.events.names import NAME_PATTERN
 from millrace.http import problem
 from millrace.http.observe import DURATION
+from millrace.patterns import NAME_PATTERN
 from millrace.telemetry import current_traceparent, span
 
 PATH = "/v1/cache/leases"

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from fastapi import Form, Path, Query
 
-from millrace.events.names import NAME_PATTERN
+from millrace.patterns import NAME_PATTERN
 
 REF_PATTERN = r"^[0-9a-z]{1,64}$"
 ENTRY_PATTERN = r"^[A-Za-z0-9._:~-]{1,256}$"

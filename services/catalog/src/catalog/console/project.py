@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from fastapi import Request
 
-from millrace.events.names import NAME_PATTERN
+from millrace.patterns import NAME_PATTERN
 
 DEFAULT = "default"
 _NAME = re.compile(NAME_PATTERN)

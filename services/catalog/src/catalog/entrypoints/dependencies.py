@@ -11,8 +11,8 @@ from fastapi.responses import JSONResponse
 from catalog.application.caller import Caller, Reply
 from catalog.application.catalog import Catalog
 from millrace.auth import Principal
-from millrace.events.names import NAME_PATTERN
 from millrace.http import ProjectName, requires
+from millrace.patterns import NAME_PATTERN
 
 
 def catalog_of(request: Request) -> Catalog:

@@ -18,9 +18,9 @@ from drift_monitor.errors import IncidentNotFound, QueueNotFound, SampleNotFound
 from millrace.auth import Principal
 from millrace.documents.ports import Transact
 from millrace.errors import Invalid
-from millrace.events.names import NAME_PATTERN
 from millrace.http import ProjectName, requires, requires_platform
 from millrace.objects import ObjectStore
+from millrace.patterns import NAME_PATTERN
 
 DriftReader = Annotated[Principal, Depends(requires("drift:read"))]
 LabelReader = Annotated[Principal, Depends(requires("labels:read"))]

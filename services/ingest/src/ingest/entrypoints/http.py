@@ -12,8 +12,8 @@ from ingest.application.world import World
 from ingest.domain.jobs import State
 from ingest.errors import JobNotFound
 from millrace.auth import Principal
-from millrace.events.names import NAME_PATTERN
 from millrace.http import ProjectName, requires, requires_platform
+from millrace.patterns import NAME_PATTERN
 
 router = APIRouter(prefix="/v1/ingest", tags=["ingest"])
 fsck_router = APIRouter(tags=["operations"])

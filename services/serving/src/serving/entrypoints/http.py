@@ -9,8 +9,8 @@ from fastapi import APIRouter, Depends, Path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from millrace.auth import Principal
-from millrace.events.names import NAME_PATTERN
 from millrace.http import ProjectName, requires, requires_platform
+from millrace.patterns import NAME_PATTERN
 from serving.application import fsck
 from serving.application.ports import Documents, ModelRepository, ModelServer, Traffic
 from serving.application.world import World

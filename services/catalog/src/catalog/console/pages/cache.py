@@ -17,7 +17,7 @@ from catalog.console.paths import After, EntryField, Name, NameField, Ref, v1, v
 from catalog.console.render import new_router, page
 from catalog.console.rights import rights_of
 from catalog.console.session import Api
-from millrace.events.names import NAME_PATTERN
+from millrace.patterns import NAME_PATTERN
 
 router = new_router()
 

@@ -16,7 +16,7 @@ from catalog.console.render import PREFIX, new_router, page
 from catalog.console.rights import rights_of
 from catalog.console.session import Api
 from millrace.errors import Unavailable
-from millrace.events.names import NAME_PATTERN
+from millrace.patterns import NAME_PATTERN
 
 router = new_router()
 
