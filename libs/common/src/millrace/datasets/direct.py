@@ -11,11 +11,10 @@ import errno
 import fcntl
 import os
 import threading
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
+from millrace.datasets import libc
 from millrace.datasets.buffers import anonymous
 
 BLOCK = 4096
@@ -28,19 +27,8 @@ _SCRATCH = 2 * 1024 * 1024
 _LOCAL = frozenset({0xEF53, 0x58465342, 0x794C7630})
 """ext2 to ext4, XFS, overlayfs. On a network's file system each direct write would wait for the server's disk."""
 
+_FSTATFS = libc.find("fstatfs", ctypes.c_int, ctypes.c_void_p)
 _own = threading.local()
-
-
-def _find_fstatfs() -> Callable[[int, Any], int] | None:
-    try:
-        found = ctypes.CDLL(None).fstatfs
-    except (OSError, AttributeError):
-        return None
-    found.argtypes, found.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_int
-    return found
-
-
-_FSTATFS = _find_fstatfs()
 
 
 def write_all(handle: int, data: bytes | memoryview) -> None:

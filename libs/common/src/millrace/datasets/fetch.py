@@ -15,6 +15,7 @@ from millrace.datasets.buffers import Buffers
 from millrace.datasets.keys import chunk_key, pack_key
 from millrace.datasets.limits import CHUNK
 from millrace.datasets.manifest import Entry, Manifest, PackRef
+from millrace.datasets.threads import to_the_end
 from millrace.errors import Corrupt
 from millrace.objects.port import ObjectStore
 from millrace.objects.ranges import coalesce
@@ -106,22 +107,23 @@ async def fetch_chunk(store: ObjectStore, project: str, entry: Entry, index: int
         Corrupt: it does not match its digest or its place.
     """
     data = await store.get(chunk_key(project, entry.chunks[index].hex()))
-    check_chunk(entry, index, data)
+    _check_chunk(entry, index, data)
     return data
 
 
 async def fetch_chunk_into(store: ObjectStore, project: str, entry: Entry, index: int, buffer: memoryview) -> None:
-    """Fill `buffer`, which has the chunk's length, with one chunk of a large file, not verified yet.
+    """Fill `buffer`, which has the chunk's length, with one chunk of a large file, verified in a thread.
 
     Raises:
-        Corrupt: it has another length.
+        Corrupt: it does not match its digest or its place.
     """
     size = await store.get_into(chunk_key(project, entry.chunks[index].hex()), buffer)
     if size != len(buffer):
         raise Corrupt(f"chunk {index} of {entry.path!a} has {size} bytes and not {len(buffer)}", path=entry.path)
+    await to_the_end(_check_chunk, entry, index, buffer)
 
 
-def check_chunk(entry: Entry, index: int, data: bytes | memoryview) -> None:
+def _check_chunk(entry: Entry, index: int, data: bytes | memoryview) -> None:
     """Raise `Corrupt` unless `data` is that chunk of `entry`."""
     if len(data) != chunk_length(entry, index) or blake3(data).digest() != entry.chunks[index]:
         raise Corrupt(f"chunk {index} of {entry.path!a} does not match its digest", path=entry.path)

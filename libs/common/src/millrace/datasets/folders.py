@@ -7,9 +7,10 @@ import ctypes
 import errno
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+from millrace.datasets import libc
 from millrace.datasets.direct import write_all
 from millrace.errors import Conflict, Exhausted, MillraceError, Unavailable
 
@@ -17,6 +18,7 @@ FILE_MODE = 0o440
 FOLDER_MODE = 0o750
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_SYNCFS = libc.find("syncfs", ctypes.c_int)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -105,18 +107,6 @@ class Part:
             os.unlink(self._hidden, dir_fd=self._parent)
         os.close(self._handle)
         os.close(self._parent)
-
-
-def _find_syncfs() -> Callable[[int], int] | None:
-    try:
-        found = ctypes.CDLL(None, use_errno=True).syncfs
-    except (OSError, AttributeError):
-        return None
-    found.argtypes, found.restype = [ctypes.c_int], ctypes.c_int
-    return found
-
-
-_SYNCFS = _find_syncfs()
 
 
 def sync_files(root: int) -> None:

@@ -12,13 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from millrace.datasets.folders import folder, open_root
+from millrace.datasets.folders import FILE_MODE, FOLDER_MODE, folder, open_root
 
 MARKER = "_READY"
 OWNER = ".millrace-site"
 VERSIONS, STAGING, TRASH, QUARANTINE, EARLY = "v", ".staging", ".trash", ".quarantine", ".early"
-FOLDER_MODE = 0o750
-FILE_MODE = 0o440
 MAX_MARKER_BYTES = 64 * 1024
 IN_THE_WAY = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
 """A name that went away (a hidden part that just got its own), or that is a file here and a folder there."""
